@@ -1,0 +1,13 @@
+//! The data of Teraslice: jobs, executions, slices, batches, checkpoints. No I/O, no async.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod counts;
+pub mod dead_letter;
+pub mod execution;
+pub mod id;
+pub mod job;
+pub mod problem;
+pub mod slice;
+pub mod status;
+pub mod timestamp;
