@@ -1,0 +1,8 @@
+//! The slicing engine and every trait it needs. Names no backend, engine, database or protocol.
+
+pub mod backend;
+pub mod context;
+pub mod link;
+pub mod operation;
+pub mod registry;
+pub mod store;
