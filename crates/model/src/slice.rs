@@ -34,6 +34,12 @@ impl Slice {
         let id = SliceId::derive(ex_id, slicer_id, order);
         Self { id, slicer_id, slicer_order: order, request, created }
     }
+
+    /// Tells whether a slicer of that execution made it; a recovered slice keeps the id of its first execution.
+    #[must_use]
+    pub fn is_of(&self, ex_id: ExId) -> bool {
+        self.id == SliceId::derive(ex_id, self.slicer_id, self.slicer_order)
+    }
 }
 
 /// A slice's request: JSON text that only the reader looks into. Cheap to clone.
