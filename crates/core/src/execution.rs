@@ -7,6 +7,7 @@ mod journal;
 pub mod limits;
 pub mod machine;
 mod recovery;
+pub mod setup;
 mod slicing;
 mod table;
 mod workers;

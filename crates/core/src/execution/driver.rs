@@ -17,8 +17,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     Command, Controller, ControllerError, ExecutionEnd, Request,
     event::{Effect, End, Event},
-    machine::{Machine, Setup},
+    machine::Machine,
     recovery,
+    setup::Setup,
 };
 use crate::{
     context::Context,

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use teraslice_model::{
-    checkpoint::Checkpoint,
     counts::check_balance,
     execution::Stats,
     id::ExId,
@@ -18,6 +17,7 @@ use super::{
     health::Health,
     journal::Journal,
     limits::Limits,
+    setup::Setup,
     slicing::Slicers,
     table::{Entry, Slot, Table},
     workers::{Worker, Workers},
@@ -25,27 +25,8 @@ use super::{
 use crate::{
     link::{FromWorker, Lease, LinkEvent, Outcome, Session, SliceResult, ToWorker},
     operation::Sliced,
-    store::{Ledger, SliceRecord},
+    store::SliceRecord,
 };
-
-/// What a machine starts from.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The execution.
-    pub ex_id: ExId,
-    /// Its status in the store: paused and stopping are kept.
-    pub status: Status,
-    /// Whether it ends by itself.
-    pub lifecycle: Lifecycle,
-    /// See `Health`.
-    pub probation_window: Duration,
-    /// Where each slicer stands: one entry per slicer.
-    pub checkpoints: Vec<Checkpoint>,
-    /// What the ledger holds.
-    pub ledger: Ledger,
-    /// When the controller starts.
-    pub started: Timestamp,
-}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {

@@ -1,13 +1,17 @@
 use std::collections::BTreeSet;
 
 use teraslice_model::{
+    checkpoint::Checkpoint,
     counts::Counts,
     id::{SliceId, WorkerId},
     slice::Request,
 };
 
 use super::*;
-use crate::{operation::Sliced, store::Flush};
+use crate::{
+    operation::Sliced,
+    store::{Flush, Ledger},
+};
 
 const MS: Duration = Duration::from_millis(1);
 

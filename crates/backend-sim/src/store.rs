@@ -1,0 +1,111 @@
+//! A store that is slow and sometimes answers with an error, before or after it has written.
+
+use std::{fmt, future::Future, sync::Arc};
+
+use async_trait::async_trait;
+use teraslice_core::{
+    context::Context,
+    store::{
+        Flush, Ledger, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Writer,
+    },
+};
+use teraslice_model::{
+    dead_letter::DeadLetter,
+    execution::{Execution, JobRecord},
+    id::{Epoch, ExId, Generation, JobId},
+    slice::SliceState,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::faults::Faults;
+
+/// Passes calls on to a real store, with faults.
+pub struct FaultyStore {
+    inner: Arc<dyn StateStore>,
+    context: Context,
+    faults: Faults,
+    start: Instant,
+}
+
+impl FaultyStore {
+    /// Wraps a store.
+    #[must_use]
+    pub fn new(inner: Arc<dyn StateStore>, context: Context, faults: Faults) -> Self {
+        let start = context.now();
+        Self { inner, context, faults, start }
+    }
+
+    fn strike(&self) -> Result<(), StoreError> {
+        let since_start = self.context.now().duration_since(self.start);
+        if self.faults.strike(&self.context, since_start, self.faults.store_error) {
+            return Err(StoreError::Unavailable { reason: "simulated".to_owned() });
+        }
+        Ok(())
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
+        sleep(self.faults.delay(&self.context)).await;
+        self.strike()?;
+        let answer = call.await;
+        sleep(self.faults.delay(&self.context)).await;
+        self.strike()?;
+        answer
+    }
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyStore").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl StateStore for FaultyStore {
+    async fn put_job(&self, job: JobRecord) -> Result<(), StoreError> {
+        self.call(self.inner.put_job(job)).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
+        self.call(self.inner.job(id)).await
+    }
+
+    async fn create_execution(&self, execution: Execution) -> Result<(), StoreError> {
+        self.call(self.inner.create_execution(execution)).await
+    }
+
+    async fn execution(&self, id: ExId) -> Result<Option<Execution>, StoreError> {
+        self.call(self.inner.execution(id)).await
+    }
+
+    async fn executions(&self, page: Page) -> Result<Vec<Execution>, StoreError> {
+        self.call(self.inner.executions(page)).await
+    }
+
+    async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError> {
+        self.call(self.inner.set_status(id, change)).await
+    }
+
+    async fn begin_epoch(&self, id: ExId, generation: Generation) -> Result<Epoch, StoreError> {
+        self.call(self.inner.begin_epoch(id, generation)).await
+    }
+
+    async fn append(&self, id: ExId, writer: Writer, flush: Flush) -> Result<(), StoreError> {
+        self.call(self.inner.append(id, writer, flush)).await
+    }
+
+    async fn ledger(&self, id: ExId) -> Result<Ledger, StoreError> {
+        self.call(self.inner.ledger(id)).await
+    }
+
+    async fn slices(&self, id: ExId, state: SliceState, page: Page) -> Result<Vec<SliceRecord>, StoreError> {
+        self.call(self.inner.slices(id, state, page)).await
+    }
+
+    async fn slice_counts(&self, id: ExId) -> Result<SliceCounts, StoreError> {
+        self.call(self.inner.slice_counts(id)).await
+    }
+
+    async fn dead_letters(&self, id: ExId, page: Page) -> Result<Vec<DeadLetter>, StoreError> {
+        self.call(self.inner.dead_letters(id, page)).await
+    }
+}
