@@ -1,0 +1,110 @@
+//! Builds the guest workspace and packs one zip per asset.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{
+    bundle::{self, Manifest},
+    toolchain::{self, TARGET},
+};
+
+/// One package of the guest workspace.
+struct Package {
+    /// The asset's name: `package.metadata.teraslice.asset`.
+    asset: String,
+    version: String,
+    description: String,
+    /// The name of the module that cargo makes.
+    module: String,
+}
+
+/// Builds the named assets, or all.
+pub(crate) fn build(names: &[String]) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
+    let root = root.canonicalize().context("there is no folder assets")?;
+    let packages = packages(&root)?;
+    for name in names {
+        if packages.iter().all(|package| package.asset != *name) {
+            let known: Vec<_> = packages.iter().map(|package| package.asset.as_str()).collect();
+            bail!("unknown asset {name:?}; known: {}", known.join(", "));
+        }
+    }
+    let target_dir = cache_dir()?.join("assets-target");
+    compile(&root, &target_dir)?;
+    let dist = root.join("dist");
+    fs::create_dir_all(&dist).with_context(|| format!("failed to create {}", dist.display()))?;
+    for package in packages {
+        if names.is_empty() || names.contains(&package.asset) {
+            pack(&package, &target_dir, &dist)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns where caches live: outside the repository, so that a fresh clone finds them.
+fn cache_dir() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let base = cache.or_else(home).context("neither XDG_CACHE_HOME nor HOME is set")?;
+    Ok(base.join("teraslice"))
+}
+
+fn packages(root: &Path) -> Result<Vec<Package>> {
+    let listed = Command::new("cargo")
+        .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
+        .arg(root.join("Cargo.toml"))
+        .output()
+        .context("failed to run cargo metadata")?;
+    if !listed.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&listed.stderr));
+    }
+    let listed: Value = serde_json::from_slice(&listed.stdout)?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let package = |package: &Value| {
+        let asset = package["metadata"]["teraslice"]["asset"].as_str()?;
+        Some(Package {
+            asset: asset.to_owned(),
+            version: text(&package["version"]),
+            description: text(&package["description"]),
+            module: text(&package["name"]).replace('-', "_"),
+        })
+    };
+    let all = listed["packages"].as_array().context("cargo metadata lists no packages")?;
+    Ok(all.iter().filter_map(package).collect())
+}
+
+fn compile(root: &Path, target_dir: &Path) -> Result<()> {
+    let mut cargo = toolchain::find()?.cargo();
+    cargo.current_dir(root).args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(target_dir);
+    let status = cargo.status().context("failed to run cargo")?;
+    if !status.success() {
+        bail!("building the assets failed: {status}");
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "a command line program")]
+fn pack(package: &Package, target_dir: &Path, dist: &Path) -> Result<()> {
+    let module = target_dir.join(TARGET).join("release").join(format!("{}.wasm", package.module));
+    let module = fs::read(&module).with_context(|| format!("failed to read {}", module.display()))?;
+    let manifest = Manifest {
+        name: &package.asset,
+        version: &package.version,
+        description: &package.description,
+    };
+    let zip = bundle::pack(&manifest, &module)?;
+    let path = dist.join(format!("{}-v{}.zip", package.asset, package.version));
+    let is_same = fs::read(&path).is_ok_and(|old| old == zip);
+    // Left alone when nothing has changed, so that what embeds it is not built again.
+    if !is_same {
+        fs::write(&path, &zip).with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    println!("{} ({} KiB)", path.display(), zip.len() / 1024);
+    Ok(())
+}
