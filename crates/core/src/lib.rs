@@ -4,5 +4,6 @@ pub mod backend;
 pub mod context;
 pub mod link;
 pub mod operation;
+pub mod plan;
 pub mod registry;
 pub mod store;

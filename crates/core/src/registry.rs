@@ -1,6 +1,11 @@
 //! The registry: from the names in a job to the operations behind them.
 
-use std::{fmt, sync::Arc};
+pub(crate) mod erased;
+mod planning;
+mod resolve;
+mod settings;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
@@ -13,7 +18,79 @@ use teraslice_model::{
 use crate::{
     context::Context,
     operation::{Fetcher, OperationError, OperationInfo, ProcessorFactory, Sink, Slicer, SlicerContext},
+    plan::Plan,
 };
+
+use erased::{AnyProcessor, AnyReader, AnySink};
+
+/// Every operation that a job can name: the built-in ones and those of loaded assets.
+///
+/// An asset's operation hides a built-in one of the same name.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    built_in: BTreeMap<String, BuiltIn>,
+    assets: Vec<Arc<dyn Asset>>,
+}
+
+/// A built-in operation.
+#[derive(Clone, Debug)]
+pub(crate) enum BuiltIn {
+    Reader(Arc<dyn AnyReader>),
+    Processor(Arc<dyn AnyProcessor>),
+    Sink(Arc<dyn AnySink>),
+}
+
+impl Registry {
+    /// Adds a reader under its name; an operation that had the name before is replaced.
+    pub fn reader(&mut self, reader: impl Reader) {
+        self.add(BuiltIn::Reader(Arc::new(reader)));
+    }
+
+    /// Adds a processor under its name; an operation that had the name before is replaced.
+    pub fn processor(&mut self, processor: impl NativeProcessor) {
+        self.add(BuiltIn::Processor(Arc::new(processor)));
+    }
+
+    /// Adds a sink under its name; an operation that had the name before is replaced.
+    pub fn sink(&mut self, sink: impl SinkKind) {
+        self.add(BuiltIn::Sink(Arc::new(sink)));
+    }
+
+    /// Adds the operations of an asset.
+    pub fn asset(&mut self, asset: Arc<dyn Asset>) {
+        self.assets.push(asset);
+    }
+
+    /// Returns what every operation says of itself: built-in ones by name, then each asset's in its order.
+    #[must_use]
+    pub fn operations(&self) -> Vec<OperationInfo> {
+        let built_in = self.built_in.values().map(BuiltIn::info);
+        built_in.chain(self.assets.iter().flat_map(|asset| asset.operations().iter().cloned())).collect()
+    }
+
+    /// Binds a job to its operations. May take long, as assets compile: not for an async thread.
+    ///
+    /// # Errors
+    ///
+    /// Every problem there is; pointers are into the job, as in `/operations/2/size`.
+    pub fn plan(&self, job: Arc<CheckedJob>) -> Result<Plan, Vec<Problem>> {
+        planning::plan(self, job)
+    }
+
+    fn add(&mut self, operation: BuiltIn) {
+        let _replaced = self.built_in.insert(operation.info().name, operation);
+    }
+}
+
+impl BuiltIn {
+    pub(crate) fn info(&self) -> OperationInfo {
+        match self {
+            Self::Reader(reader) => reader.info(),
+            Self::Processor(processor) => processor.info(),
+            Self::Sink(sink) => sink.info(),
+        }
+    }
+}
 
 /// What operations of a worker are made with.
 #[derive(Clone, Debug)]
@@ -129,6 +206,11 @@ pub trait SinkKind: Send + Sync + fmt::Debug + 'static {
 pub trait Asset: Send + Sync + fmt::Debug + 'static {
     /// Its name and version.
     fn name(&self) -> (&str, &str);
+
+    /// Its id, by which a job may name it too; absent: it has none.
+    fn id(&self) -> Option<&str> {
+        None
+    }
 
     /// What it offers.
     fn operations(&self) -> &[OperationInfo];
