@@ -1,9 +1,23 @@
 //! Jobs: the pipeline a user describes, before ([`RawJob`]) and after ([`CheckedJob`]) it is checked.
 
+mod check;
+mod cluster;
+pub mod duration;
+mod fields;
+mod pipeline;
+mod set;
+mod text;
+mod warning;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use check::CheckEnvironment;
+pub use set::SetError;
+pub use text::{Format, TextError};
+pub use warning::{Deprecation, Subject, Warning};
 
 use crate::dead_letter::DeadLetterAction;
 
