@@ -222,6 +222,3 @@ impl ControllerHandle {
         self.stats.clone()
     }
 }
-
-#[cfg(test)]
-mod tests;

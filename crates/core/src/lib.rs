@@ -1,7 +1,10 @@
 //! The slicing engine and every trait it needs. Names no backend, engine, database or protocol.
 
 pub mod backend;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod context;
+pub mod execution;
 pub mod link;
 pub mod operation;
 pub mod plan;

@@ -1,5 +1,7 @@
 //! Batches: records as an offset table over one byte buffer, and their framing.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 /// A run of records that is processed at once, with optional metadata per record.
@@ -75,6 +77,26 @@ impl Batch {
     pub fn record(&self, index: usize) -> &[u8] {
         let bytes = self.records.get(index);
         bytes.strip_suffix(b"\n").unwrap_or(bytes)
+    }
+
+    /// Cuts the batch into batches of at most [`Self::RECORDS_MAX`] records and about [`Self::BYTES_TARGET`] bytes, which
+    /// share its memory.
+    #[must_use]
+    pub fn split(self) -> Vec<Self> {
+        let mut parts = Vec::new();
+        let mut from = 0;
+        while from < self.len() {
+            let fits = |to: &usize| *to == from + 1 || self.records.bytes(from..*to) <= Self::BYTES_TARGET;
+            let last = (from + Self::RECORDS_MAX).min(self.len());
+            if from == 0 && last == self.len() && fits(&last) {
+                return vec![self];
+            }
+            let to = (from + 1..=last).take_while(fits).last().unwrap_or(last);
+            let metadata = self.metadata.as_ref().map(|frame| frame.slice(from..to));
+            parts.push(Self { records: self.records.slice(from..to), metadata });
+            from = to;
+        }
+        parts
     }
 
     /// Returns the metadata of record `index` as JSON text, if it has any.
@@ -242,6 +264,25 @@ impl Frame {
         &self.payload[self.offsets[index] as usize..self.offsets[index + 1] as usize]
     }
 
+    /// Returns some of the items; they share the payload's memory.
+    ///
+    /// # Panics
+    ///
+    /// When there are not as many items.
+    #[must_use]
+    pub fn slice(&self, items: Range<usize>) -> Self {
+        let base = self.offsets[items.start];
+        let offsets: Vec<_> =
+            self.offsets[items.start..=items.end].iter().map(|offset| offset - base).collect();
+        let payload = self.payload.slice(base as usize..self.offsets[items.end] as usize);
+        Self { offsets, payload }
+    }
+
+    /// Returns how many bytes some of the items take.
+    fn bytes(&self, items: Range<usize>) -> usize {
+        (self.offsets[items.end] - self.offsets[items.start]) as usize
+    }
+
     /// Returns the items one by one.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         (0..self.len()).map(|index| self.get(index))
@@ -346,6 +387,18 @@ mod tests {
             let refused = Frame::decode(&Bytes::from_static(bytes)).unwrap_err();
             assert_eq!(refused.to_string(), message);
         }
+    }
+
+    #[test]
+    fn splits_by_records_and_by_bytes() {
+        let many = Batch::new(Frame::of(vec!["x"; 2_500]).unwrap());
+        let lengths: Vec<_> = many.split().iter().map(Batch::len).collect();
+        assert_eq!(lengths, [1_000, 1_000, 500]);
+        let large = "x".repeat(Batch::BYTES_TARGET - 1);
+        let parts = Batch::new(Frame::of(["a", &large, "b", "c"]).unwrap()).split();
+        let lengths: Vec<_> = parts.iter().map(Batch::len).collect();
+        assert_eq!(lengths, [2, 2]);
+        assert_eq!(parts[1].record(1), b"c");
     }
 
     proptest! {

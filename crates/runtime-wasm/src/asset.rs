@@ -1,0 +1,122 @@
+//! A loaded asset: what it offers, and chains of its operations.
+
+use std::{fmt, sync::Arc};
+
+use serde_json::Value;
+use teraslice_core::{
+    operation::{OperationInfo, OperationKind, ProcessorFactory, Scope},
+    registry::Asset,
+};
+use teraslice_model::{dead_letter::DeadLetterAction, job::OperationConfig, problem::Problem};
+use wasmtime::component::Component;
+
+use crate::{
+    bindings::{ProcessorPre, teraslice::asset::types},
+    bundle::Bundle,
+    host::State,
+    processor::{Chain, Instance, OpenError},
+    runtime::{LoadError, Runtime},
+};
+
+/// A loaded asset. Cheap to clone.
+#[derive(Clone)]
+pub struct WasmAsset {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: String,
+    name: String,
+    version: String,
+    operations: Vec<OperationInfo>,
+    guest: Guest,
+}
+
+/// A compiled component with its imports resolved. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Guest {
+    pub(crate) runtime: Runtime,
+    pub(crate) pre: ProcessorPre<State>,
+}
+
+impl fmt::Debug for WasmAsset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WasmAsset")
+            .field("id", &self.inner.id)
+            .field("name", &self.inner.name)
+            .field("version", &self.inner.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WasmAsset {
+    pub(crate) fn new(runtime: Runtime, bundle: &Bundle, component: &Component) -> Result<Self, LoadError> {
+        let contract = |error: &dyn fmt::Display| LoadError::Contract {
+            asset: bundle.name.clone(),
+            reason: error.to_string(),
+        };
+        let pre = runtime.linker().and_then(|linker| linker.instantiate_pre(component));
+        let pre = pre.and_then(ProcessorPre::new).map_err(|error| contract(&format!("{error:#}")))?;
+        let guest = Guest { runtime, pre };
+        let mut instance = Instance::new(&guest, None).map_err(|error| contract(&error))?;
+        let described = instance.describe().map_err(|error| contract(&error))?;
+        let operations = described.into_iter().map(|operation| info(operation, &bundle.name));
+        let operations = operations.collect::<Result<_, _>>().map_err(|error| contract(&error))?;
+        let inner = Inner {
+            id: bundle.id.clone(),
+            name: bundle.name.clone(),
+            version: bundle.version.clone(),
+            operations,
+            guest,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Returns the asset's id: 40 hexadecimal characters.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+}
+
+impl Asset for WasmAsset {
+    fn name(&self) -> (&str, &str) {
+        (&self.inner.name, &self.inner.version)
+    }
+
+    fn operations(&self) -> &[OperationInfo] {
+        &self.inner.operations
+    }
+
+    fn chain(&self, steps: &[OperationConfig]) -> Result<Arc<dyn ProcessorFactory>, Vec<Problem>> {
+        let chain = Chain::new(self.inner.guest.clone(), steps);
+        match chain.try_open() {
+            Ok(()) => Ok(Arc::new(chain)),
+            Err(OpenError::Config { step, field, message }) => {
+                let field = if field.is_empty() { field } else { format!("/{field}") };
+                Err(vec![Problem::new(format!("/{step}{field}"), message)])
+            }
+            Err(other) => Err(vec![Problem::new("/0", other.to_string())]),
+        }
+    }
+}
+
+fn info(operation: types::Operation, asset: &str) -> Result<OperationInfo, String> {
+    let types::Operation { name, description, config_schema, scope, capabilities: _ } = operation;
+    let schema: Value = serde_json::from_str(&config_schema)
+        .map_err(|error| format!("the schema of operation {name:?} is not JSON: {error}"))?;
+    let action = schema.pointer("/properties/_dead_letter_action/default").and_then(Value::as_str);
+    Ok(OperationInfo {
+        dead_letter_action: action.map_or(DeadLetterAction::Throw, DeadLetterAction::parse),
+        name,
+        kind: OperationKind::Processor,
+        description,
+        schema,
+        scope: match scope {
+            types::Scope::Record => Scope::Record,
+            types::Scope::Slice => Scope::Slice,
+            types::Scope::Worker => Scope::Worker,
+        },
+        asset: Some(asset.to_owned()),
+    })
+}
