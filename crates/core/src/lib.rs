@@ -10,3 +10,4 @@ pub mod operation;
 pub mod plan;
 pub mod registry;
 pub mod store;
+pub mod worker;

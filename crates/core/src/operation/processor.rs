@@ -11,6 +11,11 @@ pub trait ProcessorFactory: Send + Sync + fmt::Debug {
     /// Returns how many operations the chain has.
     fn steps(&self) -> usize;
 
+    /// Tells whether every step hands each record on as it is: then no processor is made, and batches pass by at no cost.
+    fn is_pass_through(&self) -> bool {
+        false
+    }
+
     /// Makes a fresh processor for one attempt of a slice. May wait for a free place in a pool; runs on a compute thread.
     ///
     /// # Errors

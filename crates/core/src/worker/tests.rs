@@ -1,0 +1,1 @@
+//! The worker, against operations that do as they are told.
