@@ -1,0 +1,3 @@
+//! Suites of laws, one per trait; every implementation runs the suite of its trait in its tests.
+
+pub mod store;

@@ -1,0 +1,282 @@
+//! A store that lives and dies with the process: deterministic, without threads, for simulations and tests.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use teraslice_core::{
+    context::Context,
+    store::{
+        Flush, Ledger, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Totals, Writer,
+    },
+};
+use teraslice_model::{
+    checkpoint::Checkpoint,
+    dead_letter::DeadLetter,
+    execution::{Execution, JobRecord},
+    id::{Epoch, ExId, Generation, JobId, SliceId},
+    slice::SliceState,
+    timestamp::Timestamp,
+};
+
+use crate::rules;
+
+/// Keeps everything in memory.
+///
+/// # Guarantees
+///
+/// Those of [`StateStore`] as long as the process lives; the same calls in the same order have the same results.
+pub struct MemoryStore {
+    context: Context,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: BTreeMap<JobId, JobRecord>,
+    /// In the order of creation.
+    runs: Vec<Run>,
+    places: BTreeMap<ExId, usize>,
+}
+
+/// An execution and its ledger.
+struct Run {
+    execution: Execution,
+    checkpoints: BTreeMap<u32, Checkpoint>,
+    slices: BTreeMap<Place, SliceRecord>,
+    pending: BTreeSet<Place>,
+    failed: BTreeSet<Place>,
+    totals: Totals,
+    dead_letters: DeadLetters,
+}
+
+/// A slice's slicer and order.
+type Place = (u32, u64);
+
+/// Dead letters in the order in which they came.
+#[derive(Default)]
+struct DeadLetters {
+    next: u64,
+    by_number: BTreeMap<u64, DeadLetter>,
+    by_slice: BTreeMap<SliceId, Vec<u64>>,
+}
+
+impl MemoryStore {
+    /// Returns an empty store.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self { context, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("MemoryStore")
+            .field("jobs", &state.jobs.len())
+            .field("executions", &state.runs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl StateStore for MemoryStore {
+    async fn put_job(&self, job: JobRecord) -> Result<(), StoreError> {
+        let _replaced = self.state().jobs.insert(job.job_id, job);
+        Ok(())
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
+        Ok(self.state().jobs.get(&id).cloned())
+    }
+
+    async fn create_execution(&self, execution: Execution) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let (id, place) = (execution.ex_id, state.runs.len());
+        if state.places.contains_key(&id) {
+            return Err(rules::id_taken(id));
+        }
+        state.places.insert(id, place);
+        state.runs.push(Run::new(execution));
+        Ok(())
+    }
+
+    async fn execution(&self, id: ExId) -> Result<Option<Execution>, StoreError> {
+        Ok(self.state().run(id).ok().map(|run| run.execution.clone()))
+    }
+
+    async fn executions(&self, page: Page) -> Result<Vec<Execution>, StoreError> {
+        Ok(cut(page, self.state().runs.iter().rev().map(|run| &run.execution)))
+    }
+
+    async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError> {
+        let now = self.context.wall();
+        self.state().run_mut(id)?.set_status(change, now)
+    }
+
+    async fn begin_epoch(&self, id: ExId, generation: Generation) -> Result<Epoch, StoreError> {
+        let now = self.context.wall();
+        let mut state = self.state();
+        let run = state.run_mut(id)?;
+        rules::check_generation(id, run.writer(), generation)?;
+        run.execution.epoch = run.execution.epoch.next();
+        run.execution.updated = now;
+        Ok(run.execution.epoch)
+    }
+
+    async fn append(&self, id: ExId, writer: Writer, flush: Flush) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let run = state.run_mut(id)?;
+        rules::check_writer(id, run.writer(), writer)?;
+        run.append(flush);
+        Ok(())
+    }
+
+    async fn ledger(&self, id: ExId) -> Result<Ledger, StoreError> {
+        let state = self.state();
+        let run = state.run(id)?;
+        Ok(Ledger {
+            checkpoints: run.checkpoints.values().cloned().collect(),
+            unfinished: run.pending.iter().map(|place| run.slices[place].clone()).collect(),
+            totals: run.totals.clone(),
+        })
+    }
+
+    async fn slices(&self, id: ExId, state: SliceState, page: Page) -> Result<Vec<SliceRecord>, StoreError> {
+        let all = self.state();
+        let run = all.run(id)?;
+        Ok(match state {
+            SliceState::Pending => cut(page, run.pending.iter().map(|place| &run.slices[place])),
+            SliceState::Error => cut(page, run.failed.iter().map(|place| &run.slices[place])),
+            SliceState::Completed => cut(page, run.slices.values().filter(|record| record.state == state)),
+        })
+    }
+
+    async fn slice_counts(&self, id: ExId) -> Result<SliceCounts, StoreError> {
+        let state = self.state();
+        let run = state.run(id)?;
+        let (pending, error) = (run.pending.len() as u64, run.failed.len() as u64);
+        Ok(SliceCounts { pending, completed: run.slices.len() as u64 - pending - error, error })
+    }
+
+    async fn dead_letters(&self, id: ExId, page: Page) -> Result<Vec<DeadLetter>, StoreError> {
+        Ok(cut(page, self.state().run(id)?.dead_letters.by_number.values()))
+    }
+}
+
+/// Returns the part of a list that a page asks for.
+fn cut<'a, T: Clone + 'a>(page: Page, list: impl Iterator<Item = &'a T>) -> Vec<T> {
+    let from = usize::try_from(page.from).unwrap_or(usize::MAX);
+    let size = usize::try_from(page.size).unwrap_or(usize::MAX);
+    list.skip(from).take(size).cloned().collect()
+}
+
+impl State {
+    fn run(&self, id: ExId) -> Result<&Run, StoreError> {
+        self.places.get(&id).map(|place| &self.runs[*place]).ok_or_else(|| rules::no_execution(id))
+    }
+
+    fn run_mut(&mut self, id: ExId) -> Result<&mut Run, StoreError> {
+        self.places.get(&id).map(|place| &mut self.runs[*place]).ok_or_else(|| rules::no_execution(id))
+    }
+}
+
+impl Run {
+    fn new(execution: Execution) -> Self {
+        Self {
+            execution,
+            checkpoints: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            totals: Totals::default(),
+            dead_letters: DeadLetters::default(),
+        }
+    }
+
+    const fn writer(&self) -> Writer {
+        Writer { generation: self.execution.generation, epoch: self.execution.epoch }
+    }
+
+    fn set_status(&mut self, change: StatusChange, now: Timestamp) -> Result<(), StoreError> {
+        let execution = &mut self.execution;
+        rules::check_status(execution.ex_id, execution.status, &change)?;
+        execution.status = change.to;
+        execution.updated = now;
+        if change.failure.is_some() {
+            execution.failure = change.failure;
+        }
+        if let Some(stats) = change.stats {
+            execution.stats = stats;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, flush: Flush) {
+        for record in flush.slices {
+            self.put_slice(record);
+        }
+        for checkpoint in flush.checkpoints {
+            self.checkpoints.insert(checkpoint.slicer_id, checkpoint);
+        }
+        for letter in flush.dead_letters {
+            self.dead_letters.push(letter);
+        }
+        self.totals = flush.totals;
+    }
+
+    fn put_slice(&mut self, record: SliceRecord) {
+        let place = (record.slice.slicer_id, record.slice.slicer_order);
+        self.pending.remove(&place);
+        self.failed.remove(&place);
+        match record.state {
+            SliceState::Pending => {
+                self.pending.insert(place);
+            }
+            SliceState::Error => {
+                self.failed.insert(place);
+            }
+            SliceState::Completed => self.dead_letters.remove(record.slice.id),
+        }
+        let _replaced = self.slices.insert(place, record);
+    }
+}
+
+impl DeadLetters {
+    fn push(&mut self, letter: DeadLetter) {
+        self.by_slice.entry(letter.slice_id).or_default().push(self.next);
+        self.by_number.insert(self.next, letter);
+        self.next += 1;
+    }
+
+    fn remove(&mut self, slice_id: SliceId) {
+        for number in self.by_slice.remove(&slice_id).unwrap_or_default() {
+            self.by_number.remove(&number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use teraslice_core::conformance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn keeps_the_laws_of_a_state_store() {
+        conformance::store::run(async || {
+            let store: Arc<dyn StateStore> = Arc::new(MemoryStore::new(Context::simulated(1)));
+            store
+        })
+        .await;
+    }
+}

@@ -1,0 +1,245 @@
+//! What the writer thread runs. Each function checks first and writes then, so that a refusal has written nothing.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use teraslice_core::store::{Flush, SliceRecord, StatusChange, Totals, Writer};
+use teraslice_model::{
+    checkpoint::Checkpoint,
+    dead_letter::DeadLetter,
+    execution::{Execution, JobRecord},
+    id::{Epoch, ExId, Generation},
+    slice::SliceState,
+    status::Status,
+    timestamp::Timestamp,
+};
+
+use super::{error::Fault, error::unreadable, row};
+use crate::rules;
+
+/// What decides whether a write to an execution is allowed.
+struct Head {
+    key: i64,
+    status: String,
+    writer: Writer,
+}
+
+pub(super) fn put_job(connection: &Connection, job: &JobRecord) -> Result<(), Fault> {
+    let record = row::json("job", job)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO jobs (job_id, record) VALUES (?1, ?2)
+             ON CONFLICT (job_id) DO UPDATE SET record = excluded.record",
+        )?
+        .execute((job.job_id.uuid().as_bytes(), record))?;
+    Ok(())
+}
+
+pub(super) fn create_execution(connection: &Connection, execution: &Execution) -> Result<(), Fault> {
+    let record = row::json("execution", execution)?;
+    let stats = row::json("statistics", &execution.stats)?;
+    let made = connection
+        .prepare_cached(
+            "INSERT INTO executions (ex_id, status, generation, epoch, failure, stats, updated, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (ex_id) DO NOTHING",
+        )?
+        .execute(params![
+            execution.ex_id.uuid().as_bytes(),
+            execution.status.as_str(),
+            execution.generation.0.cast_signed(),
+            execution.epoch.0.cast_signed(),
+            execution.failure,
+            stats,
+            execution.updated.as_millis(),
+            record,
+        ])?;
+    if made == 0 {
+        return Err(rules::id_taken(execution.ex_id).into());
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO ledgers (execution, slices, completed, failed, operations) VALUES (?1, 0, 0, 0, '[]')",
+        )?
+        .execute([connection.last_insert_rowid()])?;
+    Ok(())
+}
+
+pub(super) fn set_status(
+    connection: &Connection,
+    ex_id: ExId,
+    change: &StatusChange,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let head = head(connection, ex_id)?;
+    let found = Status::parse(&head.status)
+        .ok_or_else(|| unreadable("execution", format!("status {}", head.status)))?;
+    rules::check_status(ex_id, found, change)?;
+    let stats = change.stats.as_ref().map(|stats| row::json("statistics", stats)).transpose()?;
+    connection
+        .prepare_cached(
+            "UPDATE executions SET status = ?2, updated = ?3, failure = coalesce(?4, failure),
+             stats = coalesce(?5, stats) WHERE key = ?1",
+        )?
+        .execute((head.key, change.to.as_str(), now.as_millis(), &change.failure, stats))?;
+    Ok(())
+}
+
+pub(super) fn begin_epoch(
+    connection: &Connection,
+    ex_id: ExId,
+    generation: Generation,
+    now: Timestamp,
+) -> Result<Epoch, Fault> {
+    let head = head(connection, ex_id)?;
+    rules::check_generation(ex_id, head.writer, generation)?;
+    let epoch = head.writer.epoch.next();
+    connection.prepare_cached("UPDATE executions SET epoch = ?2, updated = ?3 WHERE key = ?1")?.execute((
+        head.key,
+        epoch.0.cast_signed(),
+        now.as_millis(),
+    ))?;
+    Ok(epoch)
+}
+
+pub(super) fn append(
+    connection: &Connection,
+    ex_id: ExId,
+    writer: Writer,
+    flush: &Flush,
+) -> Result<(), Fault> {
+    let head = head(connection, ex_id)?;
+    rules::check_writer(ex_id, head.writer, writer)?;
+    let operations = row::json("totals", &flush.totals.operations)?;
+    let added = put_slices(connection, head.key, &flush.slices)?;
+    put_checkpoints(connection, head.key, &flush.checkpoints)?;
+    forget_dead_letters(connection, head.key, &flush.slices)?;
+    put_dead_letters(connection, head.key, &flush.dead_letters)?;
+    put_totals(connection, head.key, added, &flush.totals, &operations)
+}
+
+fn head(connection: &Connection, ex_id: ExId) -> Result<Head, Fault> {
+    let found = connection
+        .prepare_cached("SELECT key, status, generation, epoch FROM executions WHERE ex_id = ?1")?
+        .query_row([ex_id.uuid().as_bytes()], |row| {
+            let generation = Generation(row.get::<_, i64>(2)?.cast_unsigned());
+            let epoch = Epoch(row.get::<_, i64>(3)?.cast_unsigned());
+            Ok(Head { key: row.get(0)?, status: row.get(1)?, writer: Writer { generation, epoch } })
+        })
+        .optional()?;
+    found.ok_or_else(|| rules::no_execution(ex_id).into())
+}
+
+/// Writes slices and returns how many of them are new.
+///
+/// An insert that gives way and, for few, an update: so the rows are counted as they come, which an upsert cannot.
+fn put_slices(connection: &Connection, execution: i64, slices: &[SliceRecord]) -> Result<usize, Fault> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO slices (execution, slicer_id, slicer_order, slice_id, state, created, request,
+                             retry_count, deaths, error)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT (execution, slicer_id, slicer_order) DO NOTHING",
+    )?;
+    let mut update = connection.prepare_cached(
+        "UPDATE slices SET slice_id = ?4, state = ?5, created = ?6, request = ?7, retry_count = ?8,
+                           deaths = ?9, error = ?10
+         WHERE execution = ?1 AND slicer_id = ?2 AND slicer_order = ?3",
+    )?;
+    let mut added = 0;
+    for record in slices {
+        let values = (
+            execution,
+            record.slice.slicer_id,
+            record.slice.slicer_order.cast_signed(),
+            record.slice.id.uuid().as_bytes(),
+            row::state_code(record.state),
+            record.slice.created.as_millis(),
+            record.slice.request.json(),
+            record.retry_count,
+            record.deaths,
+            record.error.as_deref(),
+        );
+        match insert.execute(values)? {
+            0 => {
+                update.execute(values)?;
+            }
+            made => added += made,
+        }
+    }
+    Ok(added)
+}
+
+fn put_checkpoints(
+    connection: &Connection,
+    execution: i64,
+    checkpoints: &[Checkpoint],
+) -> rusqlite::Result<()> {
+    let mut put = connection.prepare_cached(
+        "INSERT OR REPLACE INTO checkpoints (execution, slicer_id, slicer_order, position, is_exhausted)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for checkpoint in checkpoints {
+        let position = checkpoint.position.as_ref().map(teraslice_model::slice::Request::json);
+        let order = checkpoint.order.cast_signed();
+        put.execute((execution, checkpoint.slicer_id, order, position, checkpoint.is_exhausted))?;
+    }
+    Ok(())
+}
+
+/// Removes what earlier completions of the completed slices have left.
+fn forget_dead_letters(
+    connection: &Connection,
+    execution: i64,
+    slices: &[SliceRecord],
+) -> rusqlite::Result<()> {
+    let has_any = connection
+        .prepare_cached("SELECT 1 FROM dead_letters WHERE execution = ?1 LIMIT 1")?
+        .exists([execution])?;
+    if !has_any {
+        return Ok(());
+    }
+    let mut forget =
+        connection.prepare_cached("DELETE FROM dead_letters WHERE slice_id = ?1 AND +execution = ?2")?;
+    for record in slices.iter().filter(|record| record.state == SliceState::Completed) {
+        forget.execute((record.slice.id.uuid().as_bytes(), execution))?;
+    }
+    Ok(())
+}
+
+fn put_dead_letters(connection: &Connection, execution: i64, letters: &[DeadLetter]) -> rusqlite::Result<()> {
+    let mut put = connection.prepare_cached(
+        "INSERT INTO dead_letters (execution, slice_id, operation, op, reason, record, metadata)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for letter in letters {
+        put.execute((
+            execution,
+            letter.slice_id.uuid().as_bytes(),
+            letter.operation,
+            &letter.op,
+            &letter.reason,
+            &letter.record,
+            &letter.metadata,
+        ))?;
+    }
+    Ok(())
+}
+
+fn put_totals(
+    connection: &Connection,
+    execution: i64,
+    added: usize,
+    totals: &Totals,
+    operations: &str,
+) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "UPDATE ledgers SET slices = slices + ?2, completed = ?3, failed = ?4, operations = ?5
+             WHERE execution = ?1",
+        )?
+        .execute((
+            execution,
+            (added as u64).cast_signed(),
+            totals.completed.cast_signed(),
+            totals.failed.cast_signed(),
+            operations,
+        ))?;
+    Ok(())
+}
