@@ -1,3 +1,5 @@
 //! Suites of laws, one per trait; every implementation runs the suite of its trait in its tests.
 
+pub mod fake;
+pub mod link;
 pub mod store;

@@ -1,7 +1,7 @@
 //! The slicing engine and every trait it needs. Names no backend, engine, database or protocol.
 
 pub mod backend;
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod context;
 pub mod execution;

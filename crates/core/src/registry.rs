@@ -222,3 +222,6 @@ pub trait Asset: Send + Sync + fmt::Debug + 'static {
     /// Every problem of the settings; pointers begin with the step's place, as in `/2/field`.
     fn chain(&self, steps: &[OperationConfig]) -> Result<Arc<dyn ProcessorFactory>, Vec<Problem>>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,7 @@ impl Planning<'_> {
                 Arc::clone(reader).bind(config, self.job).map(|reader| self.reader = Some(reader))
             }
             BuiltIn::Processor(processor) => {
-                processor.bind(config).map(|factory| self.add_chain(index, factory))
+                processor.bind(config).map(|factory| self.add_chain(index, 1, factory))
             }
             BuiltIn::Sink(sink) => {
                 let bound = Arc::clone(sink).bind(config, self.job);
@@ -111,7 +111,7 @@ impl Planning<'_> {
             }
         }
         match asset.chain(&steps) {
-            Ok(factory) => self.add_chain(first, factory),
+            Ok(factory) => self.add_chain(first, steps.len(), factory),
             Err(problems) => {
                 for problem in problems {
                     let (step, rest) = step_of(&problem.pointer);
@@ -123,7 +123,12 @@ impl Planning<'_> {
         first + steps.len()
     }
 
-    fn add_chain(&mut self, first: usize, factory: Arc<dyn ProcessorFactory>) {
+    fn add_chain(&mut self, first: usize, steps: usize, factory: Arc<dyn ProcessorFactory>) {
+        let made = factory.steps();
+        if made != steps {
+            let message = format!("{made} steps were made of {steps} operations");
+            return self.refuse(first, vec![Problem::new("", message)]);
+        }
         let chain = Chain { first, factory };
         match self.stages.last_mut() {
             Some(Stage::Chains(chains)) => chains.push(chain),
