@@ -69,7 +69,8 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] when it is another, [`StoreError::IllegalMove`] when the status table refuses.
+    /// [`StoreError::Conflict`] when it is another, [`StoreError::IllegalMove`] when the status table refuses,
+    /// [`StoreError::NotFound`].
     async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError>;
 
     /// Starts a controller process: raises the epoch of the execution and fences all earlier ones.
@@ -83,35 +84,35 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Fenced`] when a later controller has begun.
+    /// [`StoreError::Fenced`] when a later controller has begun, [`StoreError::NotFound`].
     async fn append(&self, id: ExId, writer: Writer, flush: Flush) -> Result<(), StoreError>;
 
     /// Returns what a controller starts from.
     ///
     /// # Errors
     ///
-    /// See [`StoreError`].
+    /// [`StoreError::NotFound`] when there is no such execution.
     async fn ledger(&self, id: ExId) -> Result<Ledger, StoreError>;
 
     /// Lists slices in one state.
     ///
     /// # Errors
     ///
-    /// See [`StoreError`].
+    /// [`StoreError::NotFound`] when there is no such execution.
     async fn slices(&self, id: ExId, state: SliceState, page: Page) -> Result<Vec<SliceRecord>, StoreError>;
 
     /// Counts the slices of an execution.
     ///
     /// # Errors
     ///
-    /// See [`StoreError`].
+    /// [`StoreError::NotFound`] when there is no such execution.
     async fn slice_counts(&self, id: ExId) -> Result<SliceCounts, StoreError>;
 
     /// Lists the dead letters of an execution.
     ///
     /// # Errors
     ///
-    /// See [`StoreError`].
+    /// [`StoreError::NotFound`] when there is no such execution.
     async fn dead_letters(&self, id: ExId, page: Page) -> Result<Vec<DeadLetter>, StoreError>;
 }
 

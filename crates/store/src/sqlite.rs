@@ -9,7 +9,7 @@ mod schema;
 mod thread;
 mod write;
 
-use std::{fmt, num::NonZeroUsize, path::Path};
+use std::{fmt, num::NonZeroUsize, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use teraslice_core::{
@@ -44,6 +44,8 @@ pub struct SqliteOptions {
     pub durability: Durability,
     /// Calls that wait for the writer, and for the reader, before callers are held back (default 256).
     pub queue_len_max: NonZeroUsize,
+    /// How long a lock that another program holds on the file is waited for (default 5 s).
+    pub busy_max: Duration,
     /// The database's size in bytes beyond which it counts as full (default: as large as the disk allows).
     pub size_max: Option<u64>,
 }
@@ -52,7 +54,13 @@ impl SqliteOptions {
     /// Returns the defaults.
     #[must_use]
     pub const fn new(context: Context) -> Self {
-        Self { context, durability: Durability::Process, queue_len_max: QUEUE_LEN_MAX, size_max: None }
+        Self {
+            context,
+            durability: Durability::Process,
+            queue_len_max: QUEUE_LEN_MAX,
+            busy_max: Duration::from_secs(5),
+            size_max: None,
+        }
     }
 }
 
@@ -109,7 +117,7 @@ impl SqliteStore {
     ///
     /// [`OpenError::Missing`] when there is no store, and the rest of [`OpenError`].
     pub fn open_read_only(directory: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
-        let (path, connection) = open::read_only(directory)?;
+        let (path, connection) = open::read_only(directory, &options)?;
         let reader = Thread::start(connection, Role::Reader, options.queue_len_max, &path)?;
         Ok(Self { context: options.context, reader, writer: None, _lock: None })
     }

@@ -189,7 +189,8 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
             let reason = format!("no space is left for {path}: free some space on the disk, then resume");
             StoreError::Broken { reason }
         }
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+        // Without a code it is no failure of SQLite: a stored value is of another kind than it should be.
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => {
             let reason = format!("{path} is damaged ({error}): restore it from a copy, or move it away");
             StoreError::Broken { reason }
         }
@@ -197,6 +198,8 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
             let reason = format!("{path} has become write-protected: make it writable, then resume");
             StoreError::Broken { reason }
         }
-        _ => StoreError::Broken { reason: format!("{path} fails ({error}): check the disk, then resume") },
+        Some(_) => {
+            StoreError::Broken { reason: format!("{path} fails ({error}): check the disk, then resume") }
+        }
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn exclusive(directory: &Path, options: &SqliteOptions) -> Result<Ope
         make(directory, &path)?;
     }
     let failed = |source| OpenError::from_sqlite(&path, source);
-    let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options)?;
     if writer.is_readonly(MAIN_DB).map_err(failed)? {
         return Err(OpenError::WriteProtected { path });
     }
@@ -65,18 +65,21 @@ pub(super) fn exclusive(directory: &Path, options: &SqliteOptions) -> Result<Ope
     check_tables(&writer, &path)?;
     set_log_kept(&writer, false).map_err(failed)?;
     tune_writer(&writer, options).map_err(failed)?;
-    let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, options)?;
     tune_reader(&reader).map_err(failed)?;
     Ok(Opened { lock, path, writer, reader })
 }
 
 /// Opens the database of a directory for reading.
-pub(super) fn read_only(directory: &Path) -> Result<(PathBuf, Connection), OpenError> {
+pub(super) fn read_only(
+    directory: &Path,
+    options: &SqliteOptions,
+) -> Result<(PathBuf, Connection), OpenError> {
     let path = directory.join(FILE);
     if look(&path)? == Found::Nothing {
         return Err(OpenError::Missing { path });
     }
-    let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, options)?;
     let (found, known) = (check(&connection, &path)?, schema::version(schema::STEPS));
     if found < known {
         return Err(OpenError::Older { path, found, known });
@@ -182,9 +185,12 @@ fn fill(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_connection, error)| error)
 }
 
-fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
-    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags).map_err(|source| OpenError::from_sqlite(path, source))
+fn connect(path: &Path, access: OpenFlags, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let failed = |source| OpenError::from_sqlite(path, source);
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    let connection = connection.map_err(failed)?;
+    connection.busy_timeout(options.busy_max).map_err(failed)?;
+    Ok(connection)
 }
 
 fn set_log_kept(connection: &Connection, is_kept: bool) -> rusqlite::Result<()> {

@@ -1,12 +1,19 @@
 //! Tests of the SQLite store, each in a directory of its own.
 
+mod alike;
 mod durable;
 mod full;
 mod kill;
 mod refusals;
 mod versions;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tempfile::{TempDir, tempdir};
 use teraslice_core::{
@@ -22,8 +29,7 @@ use teraslice_model::{
 use super::*;
 
 const ALL: Page = Page { from: 0, size: u64::MAX };
-const FIRST: teraslice_core::store::Writer =
-    teraslice_core::store::Writer { generation: Generation(1), epoch: Epoch(0) };
+const FIRST: Writer = Writer { generation: Generation(1), epoch: Epoch(0) };
 
 fn options() -> SqliteOptions {
     SqliteOptions::new(Context::system())
@@ -57,9 +63,9 @@ fn flush(id: ExId, first: u64, last: u64) -> Flush {
 
 async fn check_laws(durability: Durability) {
     let directories = tempdir().unwrap();
-    let made = std::sync::atomic::AtomicUsize::new(0);
+    let made = AtomicUsize::new(0);
     run(async || {
-        let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = made.fetch_add(1, Ordering::Relaxed);
         let directory = directories.path().join(number.to_string());
         let options = SqliteOptions { durability, ..options() };
         let store: Arc<dyn StateStore> = Arc::new(SqliteStore::open(&directory, options).unwrap());

@@ -111,3 +111,17 @@ async fn bounds_its_log_under_a_busy_reader() {
     let read = async { while store.slice_counts(id).await.unwrap().completed < FLUSHES * 500 {} };
     tokio::join!(write, read);
 }
+
+#[tokio::test]
+async fn is_not_available_while_another_program_holds_the_file() {
+    let (directory, id) = used().await;
+    let impatient = SqliteOptions { busy_max: Duration::from_millis(1), ..options() };
+    let store = SqliteStore::open(directory.path(), impatient).unwrap();
+    let other = rusqlite::Connection::open(directory.path().join(FILE)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = store.append(id, FIRST, flush(id, 11, 12)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    assert_eq!(store.ledger(id).await.unwrap().checkpoints[0].order, 10, "reading goes on");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.append(id, FIRST, flush(id, 11, 12)).await.unwrap();
+}

@@ -80,8 +80,12 @@ async fn leaves_whole_flushes_when_killed() {
     for round in 0..ROUNDS {
         let confirmed = kill_after(start(&directory), 1 + round * 7);
         assert!(confirmed > before, "the child has written nothing");
+        let reader = SqliteStore::open_read_only(directory.path(), options()).unwrap();
+        let seen = reader.ledger(id).await.unwrap();
+        drop(reader);
         let store = open(&directory);
         let ledger = store.ledger(id).await.unwrap();
+        assert_eq!(seen, ledger, "a reader sees what the killed process has left");
         let order = ledger.checkpoints[0].order;
         assert!(order >= confirmed, "{confirmed} was confirmed, {order} is there");
         let counts = store.slice_counts(id).await.unwrap();

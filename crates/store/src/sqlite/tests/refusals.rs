@@ -164,6 +164,22 @@ async fn says_that_it_is_damaged_when_a_page_is() {
     assert!(fs::read(directory.path().join(FILE)).unwrap() == before, "a damaged file was changed");
 }
 
+#[tokio::test]
+async fn says_that_it_is_damaged_when_a_value_is() {
+    for change in [
+        "UPDATE slices SET slice_id = 'no id' WHERE slicer_order = 2",
+        "UPDATE slices SET request = x'FF' WHERE slicer_order = 2",
+        "UPDATE checkpoints SET slicer_id = -1",
+        "UPDATE ledgers SET operations = '[{'",
+    ] {
+        let directory = changed(change).await;
+        let store = open(&directory);
+        let error = store.ledger(execution(1).ex_id).await.unwrap_err();
+        assert!(matches!(error, StoreError::Broken { .. }), "{change}: {error:?}");
+        assert!(error.to_string().contains("is damaged"), "{change}: {error}");
+    }
+}
+
 #[test]
 fn has_nothing_to_read_where_nothing_is() {
     let directory = tempdir().unwrap();
