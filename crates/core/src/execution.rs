@@ -150,22 +150,22 @@ impl Controller {
     ///
     /// See [`ControllerError`]; a job that fails is no error but an end.
     pub async fn run(self) -> Result<ExecutionEnd, ControllerError> {
-        let execution = self.execution().await?;
+        let execution = runnable(self.store.as_ref(), self.options.ex_id).await?;
         let epoch = self.store.begin_epoch(execution.ex_id, self.options.generation).await?;
         tracing::info!(ex_id = %execution.ex_id, %epoch, "execution controller started");
         driver::run(self, execution, epoch).await
     }
+}
 
-    async fn execution(&self) -> Result<Execution, ControllerError> {
-        let ex_id = self.options.ex_id;
-        let not_runnable = |reason: String| ControllerError::NotRunnable { ex_id, reason };
-        let found = self.store.execution(ex_id).await?;
-        let execution = found.ok_or_else(|| not_runnable("it does not exist".to_owned()))?;
-        if execution.status.is_terminal() {
-            return Err(not_runnable(format!("it is {}", execution.status)));
-        }
-        Ok(execution)
+/// Returns the execution, unless it is over.
+async fn runnable(store: &dyn StateStore, ex_id: ExId) -> Result<Execution, ControllerError> {
+    let not_runnable = |reason: String| ControllerError::NotRunnable { ex_id, reason };
+    let found = store.execution(ex_id).await?;
+    let execution = found.ok_or_else(|| not_runnable("it does not exist".to_owned()))?;
+    if execution.status.is_terminal() {
+        return Err(not_runnable(format!("it is {}", execution.status)));
     }
+    Ok(execution)
 }
 
 impl ControllerHandle {
