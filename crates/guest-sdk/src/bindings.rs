@@ -1,5 +1,5 @@
 //! Bindings to `wit/asset.wit`, made by the compiler.
-#![expect(missing_docs, unsafe_code, reason = "made from the interface, which is documented")]
+#![expect(missing_docs, reason = "made from the interface, which is documented")]
 
 wit_bindgen::generate!({
     path: "wit",
