@@ -1,0 +1,35 @@
+//! Built-in readers, sinks and small processors.
+
+mod collect;
+mod data_generator;
+mod delay;
+mod file_exporter;
+mod file_format;
+mod file_reader;
+mod json;
+mod noop;
+mod stdout;
+mod test_reader;
+
+use teraslice_core::registry::Registry;
+
+pub use collect::Collect;
+pub use data_generator::DataGenerator;
+pub use delay::Delay;
+pub use file_exporter::FileExporter;
+pub use file_reader::FileReader;
+pub use noop::Noop;
+pub use stdout::Stdout;
+pub use test_reader::TestReader;
+
+/// Adds every operation of this crate.
+pub fn register(registry: &mut Registry) {
+    registry.reader(DataGenerator);
+    registry.reader(FileReader);
+    registry.reader(TestReader);
+    registry.processor(Collect);
+    registry.processor(Delay);
+    registry.processor(Noop);
+    registry.sink(FileExporter);
+    registry.sink(Stdout);
+}
