@@ -42,7 +42,7 @@ pub struct WorkerOptions {
     pub id: WorkerId,
     /// Leases held at once to begin with: one at work, the others waiting (default 5).
     pub credits: u32,
-    /// Leases held at once by a worker whose slices are quick: about what it runs in 20 ms, at most this (default 256).
+    /// Leases held at once by a worker whose slices are quick: about what it runs in 20 ms, at most this (default 128).
     pub credits_max: u32,
     /// A sign of life is sent this often (default 3 s; the controller's patience is 15 s).
     pub heartbeat_interval: Duration,
@@ -112,7 +112,7 @@ impl WorkerOptions {
             job_id: JobId::new(*ex_id.uuid()),
             id,
             credits: 5,
-            credits_max: 256,
+            credits_max: 128,
             heartbeat_interval: Duration::from_secs(3),
             backoff: Backoff::default(),
             dead_letters_max: DeadLetterLimits::default(),

@@ -17,6 +17,7 @@ use super::{OperationError, Rejected, SliceContext};
 /// - After `commit` returned, the slice's records outlive a crash of the process.
 /// - A slice that is written and committed again, by this or another worker, after a crash at any moment, leaves each record
 ///   once. Each sink's doc comment says by what: a name or id derived from the slice, or what else.
+/// - A sink that takes dead letters sees only the slices that have some.
 /// - `abort` leaves nothing visible and cannot fail: what cannot be removed is left under a name that no reader takes.
 #[async_trait]
 pub trait Sink: Send {
@@ -41,7 +42,7 @@ pub trait Sink: Send {
     /// When that is not certain; the slice is tried again.
     async fn commit(&mut self) -> Result<(), OperationError>;
 
-    /// Forgets the slice.
+    /// Forgets the slice; also called when the future of another method was dropped.
     async fn abort(&mut self);
 
     /// Ends the sink; called once, with no slice open.

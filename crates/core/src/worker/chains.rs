@@ -48,10 +48,12 @@ struct Open {
     micros: u64,
 }
 
-/// What is left for a chain to do with some batches.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+/// Whether more batches of the slice follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Perhaps.
     More,
+    /// None does: steps that hold records let go of them.
     Last,
 }
 
@@ -67,20 +69,6 @@ impl Chains {
     pub(super) fn begin(&mut self) {
         self.open.clear();
         self.open.extend(self.chains.iter().cloned().map(Open::new));
-    }
-
-    /// Runs batches through all chains.
-    pub(super) async fn process(
-        &mut self,
-        batches: Vec<Batch>,
-        slice: &Arc<SliceContext>,
-    ) -> Result<Out, Failure> {
-        self.run(batches, slice, Phase::More).await
-    }
-
-    /// Ends the slice: steps that hold records let go of them.
-    pub(super) async fn finish(&mut self, slice: &Arc<SliceContext>) -> Result<Out, Failure> {
-        self.run(Vec::new(), slice, Phase::Last).await
     }
 
     /// Adds the counts of the attempt to those of the pipeline; refused records are counted where they are put.
@@ -100,7 +88,8 @@ impl Chains {
         Ok(())
     }
 
-    async fn run(
+    /// Runs batches through all chains.
+    pub(super) async fn run(
         &mut self,
         batches: Vec<Batch>,
         slice: &Arc<SliceContext>,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use futures::future::join;
+use futures::{
+    future::{join, maybe_done},
+    poll,
+};
 use teraslice_model::{
     batch::Batch,
     counts::{Counts, check_balance},
@@ -11,14 +14,14 @@ use teraslice_model::{
 
 use super::{
     DeadLetterLimits,
-    chains::{Chains, Out},
+    chains::{Chains, Out, Phase},
     failure::{Failure, Place},
     letters::Letters,
     sinks::SinkStage,
 };
 use crate::{
     context::Context,
-    operation::{Fetched, Fetcher, RecordStream, Rejected, SliceContext},
+    operation::{Fetched, Fetcher, RecordStream, SliceContext},
     plan::{self, Plan},
     registry::WorkerContext,
 };
@@ -27,7 +30,7 @@ use crate::{
 ///
 /// ```text
 /// open -> begin every sink -> fetch, chains, sinks ...       the next batch is fetched while one is at work
-///      -> finish the chains, in order, each through the later stages
+///      -> end the chains, in order, each through the later stages
 ///      -> counts balance? -> commit the sinks, in order, then the letter boxes
 /// ```
 ///
@@ -121,14 +124,8 @@ impl Pipeline {
             counts: &mut self.counts,
             slice,
         };
-        let mut fetched = input.next().await?;
-        while let Some(Fetched { batch, rejected }) = fetched {
-            let (flowed, next) = join(flow.enter(batch, rejected), input.next()).await;
-            flowed?;
-            fetched = next?;
-        }
+        flow.run(&mut input).await?;
         flow.counts[0].micros += input.micros;
-        flow.finish().await?;
         self.letters.flush().await?;
         self.check()?;
         self.commit().await?;
@@ -188,8 +185,30 @@ impl Input<'_> {
 }
 
 impl Flow<'_> {
+    /// Runs everything that comes in, and ends the chains.
+    async fn run(&mut self, input: &mut Input<'_>) -> Result<(), Failure> {
+        let mut fetched = input.next().await?;
+        while let Some(now) = fetched {
+            let mut next = std::pin::pin!(maybe_done(input.next()));
+            let _looked = poll!(next.as_mut());
+            // Where the end is known already, the last batch and the end go through together.
+            let phase = match next.as_mut().output_mut() {
+                Some(Ok(None)) => Phase::Last,
+                _ => Phase::More,
+            };
+            let (flowed, ()) = join(self.enter(now, phase), next.as_mut()).await;
+            flowed?;
+            if phase == Phase::Last {
+                return Ok(());
+            }
+            fetched = next.take_output().expect("it was awaited")?;
+        }
+        self.pass(Vec::new(), Phase::Last).await
+    }
+
     /// Takes what the reader has read.
-    async fn enter(&mut self, batch: Batch, rejected: Vec<Rejected>) -> Result<(), Failure> {
+    async fn enter(&mut self, fetched: Fetched, phase: Phase) -> Result<(), Failure> {
+        let Fetched { batch, rejected } = fetched;
         let records = batch.len() as u64;
         let counts = &mut self.counts[0];
         counts.created += records + rejected.len() as u64;
@@ -198,19 +217,20 @@ impl Flow<'_> {
         if !rejected.is_empty() {
             self.letters.take(&self.places[0], rejected, &mut self.counts[0], self.slice).await?;
         }
-        if batch.is_empty() { Ok(()) } else { self.pass(0, vec![batch]).await }
+        let batches = if batch.is_empty() { Vec::new() } else { vec![batch] };
+        self.pass(batches, phase).await
     }
 
-    /// Passes batches through the stages from `first` on.
-    async fn pass(&mut self, first: usize, mut batches: Vec<Batch>) -> Result<(), Failure> {
-        for at in first..self.stages.len() {
-            if batches.is_empty() {
+    /// Passes batches through all stages; in the last phase what a chain lets go of flows through the later ones.
+    async fn pass(&mut self, mut batches: Vec<Batch>, phase: Phase) -> Result<(), Failure> {
+        for at in 0..self.stages.len() {
+            if batches.is_empty() && phase == Phase::More {
                 return Ok(());
             }
             let is_last = at + 1 == self.stages.len();
             match &mut self.stages[at] {
                 Stage::Chains(chains) => {
-                    let out = chains.process(batches, self.slice).await?;
+                    let out = chains.run(batches, self.slice, phase).await?;
                     batches = self.out(out).await?;
                 }
                 Stage::Sink(sink) => {
@@ -223,18 +243,6 @@ impl Flow<'_> {
                     let (place, counts) = (&self.places[operation], &mut self.counts[operation]);
                     self.letters.take(place, refused, counts, self.slice).await?;
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the chains, one stage after the other; what they let go of flows through the later stages.
-    async fn finish(&mut self) -> Result<(), Failure> {
-        for at in 0..self.stages.len() {
-            if let Stage::Chains(chains) = &mut self.stages[at] {
-                let out = chains.finish(self.slice).await?;
-                let batches = self.out(out).await?;
-                self.pass(at + 1, batches).await?;
             }
         }
         Ok(())

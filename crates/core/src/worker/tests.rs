@@ -172,18 +172,23 @@ async fn commits_an_empty_slice() {
 
 #[tokio::test(start_paused = true)]
 async fn lets_held_records_go_through_the_later_stages_at_the_end() {
-    let middle = vec![
-        operation("holding_processor", json!({})),
-        operation("memory_sink", json!({"target": "middle"})),
-        operation("holding_processor", json!({})),
-        failing("drop", &json!({})),
-    ];
-    let mut bench = Bench::start(pipeline(middle)).await;
-    let result = bench.run().await;
-    assert_eq!(result.outcome, Outcome::Completed);
-    assert_eq!(bench.commits.of("middle", bench.id(1)).unwrap().len(), 3);
-    assert_eq!(bench.commits.of("main", bench.id(1)).unwrap(), ["{\"n\":0}", "{\"n\":2}"]);
-    assert_eq!(sums(&result.operations[4]), [3, 2, 1, 0, 0, 0]);
+    // The end of the slice is known with its last batch, or only later.
+    for pause_ms in [0, 5] {
+        let mut bench = Bench::start(vec![
+            operation("counting_reader", json!({"pause_ms": pause_ms})),
+            operation("holding_processor", json!({})),
+            operation("memory_sink", json!({"target": "middle"})),
+            operation("holding_processor", json!({})),
+            failing("drop", &json!({})),
+            operation("memory_sink", json!({})),
+        ])
+        .await;
+        let result = bench.run().await;
+        assert_eq!(result.outcome, Outcome::Completed);
+        assert_eq!(bench.commits.of("middle", bench.id(1)).unwrap().len(), 3);
+        assert_eq!(bench.commits.of("main", bench.id(1)).unwrap(), ["{\"n\":0}", "{\"n\":2}"]);
+        assert_eq!(sums(&result.operations[4]), [3, 2, 1, 0, 0, 0]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,6 +236,8 @@ async fn does_not_try_again_what_cannot_succeed() {
              dropped: 0, failed: 0, dead_lettered: 0, created: 0, bytes: 14, micros: 0 }",
             false,
         ),
+        ("hide", "operation 1 (failing_processor): step 0 counted 1 refused records and listed 0", false),
+        ("inflate", "operation 1 (failing_processor): emitted 2 records and counted 4", false),
     ];
     for (how, message, is_fault) in cases {
         let mut bench = Bench::start(pipeline(vec![failing(how, &json!({}))])).await;

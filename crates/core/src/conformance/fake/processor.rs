@@ -47,6 +47,10 @@ pub enum How {
     Drop,
     /// Leaves the record out and does not count it.
     Lose,
+    /// Refuses the record and does not list it.
+    Hide,
+    /// Counts a record that there is not.
+    Inflate,
     /// Fails with [`OperationError::Retry`].
     Retry,
     /// Fails with [`OperationError::Slice`].
@@ -118,6 +122,8 @@ impl Processor for FailingAttempt {
             }
             How::Drop => counts.dropped = 1,
             How::Lose => {}
+            How::Hide => counts.failed = 1,
+            How::Inflate => counts.created = 1,
             How::Retry => return Err(OperationError::retry("fails on purpose")),
             How::Slice => return Err(OperationError::slice("cannot be done")),
             How::Job => return Err(OperationError::job(Problem::new("/0/at", "cannot be done ever"))),
@@ -127,6 +133,9 @@ impl Processor for FailingAttempt {
         let rest = (0..batch.len()).map(|at| batch.record(at)).filter(|record| *record != bad);
         let rest = batch_of(rest)?;
         counts.emitted = rest.len() as u64;
+        if config.how == How::Inflate {
+            counts.emitted = counts.received + counts.created;
+        }
         Ok(Processed { batches: vec![rest], rejected, counts: vec![counts] })
     }
 
