@@ -92,7 +92,8 @@ fn stop(scene: &Scene<'_>) -> Vec<Action> {
     }
     // A controller that was told by somebody else finishes by itself.
     let waited = scene.history.stopping_since.map_or(Duration::ZERO, |since| between(since, scene.now));
-    if is_live(scene, Role::Controller, 0) && !scene.wanted.is_stop_asked && waited < scene.patience.stop_max {
+    if is_live(scene, Role::Controller, 0) && !scene.wanted.is_stop_asked && waited < scene.patience.stop_max
+    {
         return vec![Action::Wait((scene.patience.stop_max - waited).min(LOOK_EVERY))];
     }
     let how = Retire::Drain { grace: scene.patience.drain_grace };

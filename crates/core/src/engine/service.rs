@@ -1,6 +1,11 @@
 //! The engine's loop: which execution takes a step, and when.
 
-use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{
     FutureExt, StreamExt,
@@ -297,7 +302,8 @@ impl<B: ClusterBackend> Service<B> {
             Err(Failure::Refused(_)) => entry.due = Some(now),
             Err(Failure::Passing { reason, at_least }) => {
                 let patience = &self.around.options.patience;
-                let pause = entry.pause.map_or(patience.pause_min, |pause| (pause * 2).min(patience.pause_max));
+                let pause =
+                    entry.pause.map_or(patience.pause_min, |pause| (pause * 2).min(patience.pause_max));
                 let wait = self.around.context.jittered(pause).max(at_least.unwrap_or_default());
                 tracing::warn!(%ex_id, reason, ?wait, "reconciling failed, trying again");
                 entry.pause = Some(pause);
@@ -327,7 +333,7 @@ impl<B: ClusterBackend> Service<B> {
             match self.around.backend.observe(Scope::Cluster).await {
                 Ok(snapshot) => {
                     let live = snapshot.instances.iter().filter(|instance| instance.phase.is_live());
-                    for ex_id in live.map(|instance| instance.ex_id).collect::<std::collections::BTreeSet<_>>() {
+                    for ex_id in live.map(|instance| instance.ex_id).collect::<BTreeSet<_>>() {
                         let is_ours =
                             self.around.options.charge == Charge::All || self.entries.contains_key(&ex_id);
                         if is_ours {

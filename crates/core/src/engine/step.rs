@@ -17,9 +17,7 @@ use super::{
     history::History,
 };
 use crate::{
-    backend::{
-        BackendError, ClusterBackend, DesiredExecution, Instance, Retired, Role, Scope, Snapshot,
-    },
+    backend::{BackendError, ClusterBackend, DesiredExecution, Instance, Retired, Role, Scope, Snapshot},
     context::Context,
     store::{StateStore, StatusChange, StoreError},
 };
@@ -151,7 +149,8 @@ impl<B: ClusterBackend> Surroundings<B> {
 
     /// Looks at the backend first, then at the store: a controller writes its end before it exits.
     async fn look(&self, ex_id: ExId) -> Result<(Snapshot, Option<Execution>), Failure> {
-        let observed = self.call("the cluster backend", self.backend.observe(Scope::Execution(ex_id))).await?;
+        let observed =
+            self.call("the cluster backend", self.backend.observe(Scope::Execution(ex_id))).await?;
         let execution = self.call("the state store", self.store.execution(ex_id)).await?;
         Ok((observed, execution))
     }
@@ -228,7 +227,10 @@ impl<B: ClusterBackend> Surroundings<B> {
             job_id: execution.job_id,
             generation: wish.generation,
             revision: history.revision,
-            job: subject.job.clone().expect("prepare has checked the job of every execution that has not ended"),
+            job: subject
+                .job
+                .clone()
+                .expect("prepare has checked the job of every execution that has not ended"),
             controller: true,
             workers: wish.workers,
         };
@@ -258,7 +260,8 @@ impl<B: ClusterBackend> Surroundings<B> {
     }
 
     fn view(&self, subject: &Subject, observed: &[Instance], execution: Execution, is_settled: bool) -> View {
-        let current = observed.iter().filter(|it| it.generation == execution.generation && it.phase.is_live());
+        let current =
+            observed.iter().filter(|it| it.generation == execution.generation && it.phase.is_live());
         let (controllers, workers): (Vec<_>, Vec<_>) = current.partition(|it| it.role == Role::Controller);
         let conditions = if execution.status.is_terminal() {
             Vec::new()

@@ -57,7 +57,12 @@ fn decided(status: Status, observed: &[Instance], is_stop_asked: bool) -> Vec<Ac
     decided_with(status, observed, is_stop_asked, &history)
 }
 
-fn decided_with(status: Status, observed: &[Instance], is_stop_asked: bool, history: &History) -> Vec<Action> {
+fn decided_with(
+    status: Status,
+    observed: &[Instance],
+    is_stop_asked: bool,
+    history: &History,
+) -> Vec<Action> {
     let execution = execution(status);
     let wanted = Wanted { workers: 2, is_stop_asked };
     let patience = Patience::default();
@@ -94,20 +99,20 @@ fn follows_the_table() {
             false,
             vec![to(Status::Scheduling), ensure.clone(), to(Status::Initializing)],
         ),
-        (
-            "half placed",
-            Status::Scheduling,
-            vec![],
-            false,
-            vec![ensure.clone(), to(Status::Initializing)],
-        ),
+        ("half placed", Status::Scheduling, vec![], false, vec![ensure.clone(), to(Status::Initializing)]),
         ("starting", Status::Initializing, everything(), false, vec![look.clone()]),
         ("well", Status::Running, everything(), false, vec![]),
         ("killed run", Status::Running, vec![], false, vec![ensure.clone()]),
         ("crashed worker", Status::Running, without_worker(crashed), false, vec![ensure.clone()]),
         ("worker that left", Status::Running, without_worker(done), false, vec![wait]),
         ("crashed controller", Status::Failing, without_controller, false, vec![ensure]),
-        ("hopeless controller", Status::Initializing, hopeless, false, vec![Action::Fail(refusal.to_owned())]),
+        (
+            "hopeless controller",
+            Status::Initializing,
+            hopeless,
+            false,
+            vec![Action::Fail(refusal.to_owned())],
+        ),
         ("ended", Status::Completed, everything(), false, vec![drain()]),
         ("stop asked before it started", Status::Pending, vec![], true, vec![to(Status::Stopped)]),
         ("stop asked", Status::Running, everything(), true, vec![to(Status::Stopping)]),

@@ -134,7 +134,9 @@ fn does_not_blame_those_that_were_asked_to_leave() {
 
 #[test]
 fn gives_up_at_once_when_a_repetition_would_end_the_same_way() {
-    for (role, code) in [(Role::Controller, 64), (Role::Controller, 78), (Role::Worker, 64), (Role::Worker, 78)] {
+    for (role, code) in
+        [(Role::Controller, 64), (Role::Controller, 78), (Role::Worker, 64), (Role::Worker, 78)]
+    {
         let mut past = Past::new();
         past.life(role, 0, 0, 10, Phase::Exited(ExitReason::Code(code)));
         let verdict = past.history.verdict(&past.patience).unwrap_or_default();

@@ -1,0 +1,3 @@
+//! A process for the tests to start and to kill.
+
+fn main() {}
