@@ -15,16 +15,20 @@ pub(crate) fn read<T: DeserializeOwned>(settings: Map<String, Value>) -> Result<
     let culprit = settings.iter().find(|(name, _)| {
         let mut others = settings.clone();
         let _without = others.remove(*name);
-        T::deserialize(Value::Object(others)).err().is_none_or(|other| other.to_string() != error)
+        let other = T::deserialize(Value::Object(others)).err().map(|error| error.to_string());
+        let lacks_only_it = other.as_deref().and_then(missing) == Some(name) && missing(&error).is_some();
+        other.as_deref() != Some(&error) && !lacks_only_it
     });
     Err(match (culprit, missing(&error)) {
-        (_, Some(field)) => ConfigError {
-            field: field.to_owned(),
-            message: format!("{field} is missing"),
-        },
+        (Some((field, value)), Some(part)) => {
+            ConfigError::new(field, value.clone(), &format!("{part} in each of its parts"))
+        }
         (Some((field, value)), None) => {
             let expected = error.rsplit_once("expected ").map_or(error.as_str(), |(_, expected)| expected);
             ConfigError::new(field, value.clone(), expected)
+        }
+        (None, Some(field)) => {
+            ConfigError { field: field.to_owned(), message: format!("{field} is missing") }
         }
         (None, None) => ConfigError::several(error),
     })
@@ -92,6 +96,14 @@ mod tests {
         invert: bool,
         #[serde(default, deserialize_with = "one_or_many")]
         names: Vec<String>,
+        #[serde(default)]
+        parts: Vec<Part>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Part {
+        #[expect(dead_code, reason = "only read")]
+        name: String,
     }
 
     fn settings(json: &str) -> Result<Settings, String> {
@@ -106,6 +118,7 @@ mod tests {
             (r#"{"field":""}"#, "field: field is \"\", expected the name of a field"),
             (r#"{"field":"x","invert":"maybe"}"#, "invert: invert is \"maybe\", expected true or false"),
             (r#"{"field":"x","names":["a",1]}"#, "names: names is [\"a\",1], expected a string"),
+            (r#"{"field":"x","parts":[{}]}"#, "parts: parts is [{}], expected name in each of its parts"),
         ];
         for (json, message) in cases {
             assert_eq!(settings(json).unwrap_err(), message);
@@ -116,5 +129,6 @@ mod tests {
     fn settings_may_be_spelled_loosely() {
         let read = settings(r#"{"_op":"x","other":1,"field":"f","invert":"1","names":"n"}"#).unwrap();
         assert_eq!((read.field.as_str(), read.invert, read.names), ("f", true, vec!["n".to_owned()]));
+        assert!(read.parts.is_empty());
     }
 }

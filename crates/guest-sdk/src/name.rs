@@ -88,6 +88,12 @@ impl Path {
         }
     }
 
+    /// Returns the whole path as the name of one top-level field.
+    #[must_use]
+    pub const fn as_name(&self) -> &Name {
+        &self.whole
+    }
+
     /// Returns the path as it was written.
     #[must_use]
     pub const fn as_str(&self) -> &str {
