@@ -251,7 +251,7 @@ impl Simulation {
             assets: Vec::new(),
             workers: self.workers,
             slicers: self.slicers,
-            max_retries: 8,
+            max_retries: 30,
             analytics: true,
             probation_window: Duration::from_mins(5),
             autorecover: false,

@@ -134,7 +134,8 @@ impl Machine {
             self.health.due(),
             self.slicers.due(now),
             match &self.phase {
-                Phase::Ending(_, deadline) => Some(*deadline),
+                // Once it has passed, only the flush under way is waited for.
+                Phase::Ending(_, deadline) if *deadline > now => Some(*deadline),
                 _ => None,
             },
         ];

@@ -448,6 +448,15 @@ fn replaces_the_earlier_session_of_a_worker() {
 }
 
 #[test]
+fn sleeps_while_the_last_flush_is_under_way() {
+    let mut bench = Bench::once();
+    bench.slice(0, true);
+    bench.after(10 * MS);
+    assert!(bench.effects.iter().any(|effect| matches!(effect, Effect::Flush(_))));
+    assert!(bench.machine.deadline(bench.now) > bench.now);
+}
+
+#[test]
 fn writes_again_only_after_the_flush_under_way() {
     let mut bench = Bench::once();
     bench.slice(1, false);
