@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use check::CheckEnvironment;
+pub use check::{CheckEnvironment, Inspection};
 pub use set::SetError;
 pub use text::{Format, TextError};
 pub use warning::{Deprecation, Subject, Warning};

@@ -47,6 +47,17 @@ const REMOVED: &[(&str, &str)] = &[
 const OTHER_NAMES: &[(&str, &str)] =
     &[("env_variables", "env_vars"), ("env", "env_vars"), ("retries", "max_retries"), ("ops", "operations")];
 
+/// A job as far as it could be understood, and everything that is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The job, with defaults in the place of what is wrong: only for finding more problems, not for running.
+    pub job: CheckedJob,
+    /// Faults, each with its place in the job.
+    pub problems: Vec<Problem>,
+    /// What to look at.
+    pub warnings: Vec<Warning>,
+}
+
 impl RawJob {
     /// Checks every property of the job.
     ///
@@ -56,9 +67,16 @@ impl RawJob {
     ///
     /// Every problem, each with its place in the job.
     pub fn check(&self, environment: &CheckEnvironment) -> Result<(CheckedJob, Vec<Warning>), Vec<Problem>> {
+        let Inspection { job, problems, warnings } = self.inspect(environment);
+        if problems.is_empty() { Ok((job, warnings)) } else { Err(problems) }
+    }
+
+    /// Checks every property of the job and goes on whatever it finds.
+    #[must_use]
+    pub fn inspect(&self, environment: &CheckEnvironment) -> Inspection {
         let mut report = Report::default();
         let job = check(&self.0, environment, &mut report);
-        if report.problems.is_empty() { Ok((job, report.warnings)) } else { Err(report.problems) }
+        Inspection { job, problems: report.problems, warnings: report.warnings }
     }
 }
 

@@ -1,0 +1,181 @@
+//! What the program can be asked for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use teraslice_model::id::ExId;
+use teraslice_node::exit_code;
+
+/// Runs jobs: reads, slices, processes in a sandbox, writes.
+#[derive(Debug, Parser)]
+#[command(name = "teraslice", version, after_help = exit_codes(), max_term_width = 100)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// The configuration file [default: $TERAFOUNDATION_CONFIG, /app/config/config.{yaml,yml,json}, ./config.*]
+    #[arg(short = 'c', long = "config", alias = "configfile", value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the state of runs is kept [default: $TERASLICE_STATE_DIRECTORY, the configuration, ~/.local/state/teraslice]
+    #[arg(long, value_name = "FOLDER", global = true)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// How results are printed
+    #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT", global = true)]
+    pub(crate) output: Output,
+    /// How log lines look; they go to stderr
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", global = true)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: a level, or levels per part such as warn,teraslice_core=debug
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub(crate) log_level: Option<String>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a job on this machine until it ends
+    Run(Run),
+    /// Check a job and list everything that is wrong with it
+    Validate(Validate),
+    /// Go on with a run that was interrupted or killed
+    Resume(Resume),
+    /// List runs, or show one
+    History(History),
+    /// Look at refused records
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+}
+
+/// A job file and what is changed in it.
+#[derive(Debug, Args)]
+pub(crate) struct JobFile {
+    /// The job: JSON, or YAML if it ends in .yaml or .yml
+    pub(crate) job: PathBuf,
+    /// Set a property, such as workers=8 or operations.0.size=1000
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) file: JobFile,
+    #[command(flatten)]
+    pub(crate) workers: Workers,
+    /// Run a few slices without writing, and estimate the whole run
+    #[arg(long, conflicts_with = "processes")]
+    pub(crate) dry_run: bool,
+    /// How many slices a dry run takes
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "dry_run")]
+    pub(crate) samples: usize,
+}
+
+/// Where slices run.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Workers {
+    /// How many workers run slices [default: the job's workers]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) workers: Option<u32>,
+    /// Run each worker in a process of its own
+    #[arg(long)]
+    pub(crate) processes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) file: JobFile,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The run [default: the latest that can go on]
+    pub(crate) ex_id: Option<ExId>,
+    #[command(flatten)]
+    pub(crate) workers: Workers,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// The run to show [default: list all]
+    pub(crate) ex_id: Option<ExId>,
+    /// How many runs are listed at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) size: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// List the records that a run's operations refused and kept
+    List(ListDeadLetters),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListDeadLetters {
+    /// The run
+    pub(crate) ex_id: ExId,
+    /// How many to skip
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) from: u64,
+    /// How many are listed at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) size: u64,
+}
+
+/// Splits `path=value` at the first equals sign.
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((path, value)) if !path.is_empty() => Ok((path.to_owned(), value.to_owned())),
+        _ => Err("write PATH=VALUE, as in operations.0.size=1000".to_owned()),
+    }
+}
+
+fn exit_codes() -> String {
+    let lines = exit_code::ALL.iter().map(|(code, meaning)| format!("\n  {code:2}  {meaning}"));
+    format!("Exit codes:{}", lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn has_arguments_without_contradictions() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn splits_assignments_at_the_first_equals_sign() {
+        assert_eq!(assignment("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));
+        assert!(assignment("=x").is_err());
+        assert!(assignment("x").is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! The commands, one file each, and what they share.
+
+mod attend;
+mod dead_letters;
+mod dry_run;
+mod history;
+mod resume;
+mod run;
+mod session;
+mod validate;
+
+use crate::{
+    args::{Arguments, Command, DeadLetters},
+    failure::Failure,
+};
+
+use session::Session;
+
+/// Runs a command and returns the exit code.
+///
+/// # Errors
+///
+/// Whatever ends the command early.
+pub(crate) fn execute(arguments: Arguments) -> Result<u8, Failure> {
+    let session = Session::start(arguments.common)?;
+    match arguments.command {
+        Command::Run(arguments) => run::execute(&session, &arguments),
+        Command::Validate(arguments) => validate::execute(&session, &arguments),
+        Command::Resume(arguments) => resume::execute(&session, &arguments),
+        Command::History(arguments) => history::execute(&session, &arguments),
+        Command::DeadLetters(DeadLetters::List(arguments)) => dead_letters::execute(&session, &arguments),
+    }
+}

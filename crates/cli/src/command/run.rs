@@ -1,0 +1,58 @@
+//! `teraslice run`: a job on this machine, from start to end.
+
+use std::env;
+
+use serde_json::{Map, Value, json};
+use teraslice_core::context::Context;
+use teraslice_model::job::RawJob;
+use teraslice_node::{
+    local::{self, Local},
+    parts::Prepared,
+};
+
+use super::{
+    attend::attend,
+    dry_run,
+    session::{Session, of_store, runtime},
+};
+use crate::{args::Run, failure::Failure};
+
+/// Runs a job; returns the exit code.
+pub(crate) fn execute(session: &Session, arguments: &Run) -> Result<u8, Failure> {
+    let mut job = session.read(&arguments.file)?;
+    if let Some(workers) = arguments.workers.workers {
+        job.0.insert("workers".to_owned(), workers.into());
+    }
+    session.start_log(Some(&job.0))?;
+    let prepared = session.prepare(&job, &arguments.file.job.display().to_string())?;
+    let runtime = runtime(Some(prepared.plan.job()))?;
+    let done = runtime.block_on(async {
+        if arguments.dry_run {
+            dry_run::execute(session, &prepared.plan, arguments.samples).await
+        } else {
+            Box::pin(run(session, arguments, job, prepared)).await
+        }
+    });
+    // What still runs, such as a read that hangs, must not keep the process.
+    runtime.shutdown_background();
+    done
+}
+
+async fn run(session: &Session, arguments: &Run, job: RawJob, prepared: Prepared) -> Result<u8, Failure> {
+    let context = Context::system();
+    let store = session.store(&context)?;
+    let metadata = metadata(arguments);
+    let plan = prepared.plan;
+    let created = local::create(&context, store.as_ref(), &plan, job.0, metadata).await;
+    let execution = created.map_err(of_store)?;
+    session.screen.say(&format!("execution {} of job {:?}", execution.ex_id, plan.job().name));
+    let local = Local::start(&context, store, &plan, &execution);
+    attend(session, &context, &plan, &execution, local).await
+}
+
+/// Notes down where the run was started, so that `resume` finds relative paths again.
+fn metadata(arguments: &Run) -> Map<String, Value> {
+    let directory = env::current_dir().unwrap_or_default();
+    let started = json!({"directory": directory, "file": arguments.file.job});
+    Map::from_iter([("cli".to_owned(), started)])
+}

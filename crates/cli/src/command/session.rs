@@ -1,0 +1,161 @@
+//! What every command starts from: configuration, parts, screen, state.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use serde_json::{Map, Value};
+use teraslice_core::{
+    context::Context,
+    store::{StateStore, StoreError},
+};
+use teraslice_model::job::{CheckedJob, Format, RawJob, Warning};
+use teraslice_node::{
+    config::{Config, ConfigError},
+    exit_code,
+    logging::{self, LogOptions},
+    parts::{OpenError, Parts, Prepared, Refused},
+    state,
+};
+use tokio::runtime::Runtime;
+
+use crate::{
+    args::{Common, JobFile, LogFormat, Output},
+    failure::Failure,
+    screen::Screen,
+};
+
+/// What is logged when nobody says.
+const LEVEL_DEFAULT: &str = "warn";
+
+/// What every command starts from.
+#[derive(Debug)]
+pub(crate) struct Session {
+    common: Common,
+    /// The configuration, and what it makes.
+    pub(crate) parts: Parts,
+    /// Standard error.
+    pub(crate) screen: Screen,
+}
+
+impl Session {
+    /// Reads the configuration.
+    pub(crate) fn start(common: Common) -> Result<Self, Failure> {
+        let config = Config::find(common.config.as_deref()).map_err(|error| match error {
+            ConfigError::Wrong { path, problems } => {
+                let message = format!("the configuration {} is wrong", path.display());
+                Failure::text(exit_code::BAD_CONFIG, message).with_problems(problems)
+            }
+            other => Failure::new(exit_code::BAD_CONFIG, other),
+        })?;
+        let screen = Screen::new();
+        for warning in &config.warnings {
+            let path = config.path.as_deref().unwrap_or_else(|| "configuration".as_ref());
+            screen.say(&format!("warning: {}: {warning}", path.display()));
+        }
+        Ok(Self { common, parts: Parts::new(config), screen })
+    }
+
+    /// Returns how results are printed.
+    pub(crate) fn output(&self) -> Output {
+        self.common.output
+    }
+
+    /// Starts the log: at the level of the arguments, else of the job, else of the configuration.
+    pub(crate) fn start_log(&self, job: Option<&Map<String, Value>>) -> Result<(), Failure> {
+        let of_job = job.and_then(|job| job.get("log_level")).and_then(Value::as_str);
+        let of_job = of_job.filter(|level| !level.is_empty()).map(str::to_owned);
+        let named = self.common.log_level.clone();
+        let is_named = named.is_some();
+        let level = named.or(of_job).or_else(|| self.parts.config().log_level.clone());
+        let options = LogOptions {
+            format: match self.common.log_format {
+                LogFormat::Text => logging::LogFormat::Text,
+                LogFormat::Json => logging::LogFormat::Json,
+            },
+            level: level.unwrap_or_else(|| LEVEL_DEFAULT.to_owned()),
+            has_colours: self.screen.is_terminal(),
+        };
+        let screen = self.screen.clone();
+        match logging::start(&options, move || screen.clone()) {
+            Err(unknown) if is_named => Err(Failure::new(exit_code::BAD_JOB, unknown)),
+            // The check of the job names a level that is none, with its place.
+            Err(_) | Ok(()) => Ok(()),
+        }
+    }
+
+    /// Reads a job file and changes it as asked for.
+    pub(crate) fn read(&self, file: &JobFile) -> Result<RawJob, Failure> {
+        let path = &file.job;
+        let bad = |error: anyhow::Error| {
+            Failure::new(
+                exit_code::BAD_JOB,
+                error.context(format!("failed to read the job {}", path.display())),
+            )
+        };
+        let text = fs::read_to_string(path).map_err(|error| bad(error.into()))?;
+        let mut job = RawJob::from_text(&text, Format::of(path)).map_err(|error| bad(error.into()))?;
+        for (path, value) in &file.set {
+            job.set(path, value).map_err(|error| Failure::new(exit_code::BAD_JOB, error))?;
+        }
+        Ok(job)
+    }
+
+    /// Checks a job and binds it to its operations; `name` is what the user calls it.
+    pub(crate) fn prepare(&self, job: &RawJob, name: &str) -> Result<Prepared, Failure> {
+        let prepared = self.parts.prepare(job).map_err(|Refused { problems, warnings }| {
+            self.warn(&warnings);
+            let message = match problems.len() {
+                1 => format!("{name} has a problem"),
+                count => format!("{name} has {count} problems"),
+            };
+            Failure::text(exit_code::BAD_JOB, message).with_problems(problems)
+        })?;
+        self.warn(&prepared.warnings);
+        Ok(prepared)
+    }
+
+    fn warn(&self, warnings: &[Warning]) {
+        for warning in warnings {
+            self.screen.say(&format!("warning: {warning}"));
+        }
+    }
+
+    /// Returns the state directory.
+    pub(crate) fn state_directory(&self) -> Result<PathBuf, Failure> {
+        let named = self.common.state_dir.as_deref();
+        state::directory(named, self.parts.config()).map_err(|error| Failure::new(exit_code::STATE, error))
+    }
+
+    /// Opens the state store.
+    pub(crate) fn store(&self, context: &Context) -> Result<Arc<dyn StateStore>, Failure> {
+        self.parts.store(&self.state_directory()?, context).map_err(of_open)
+    }
+
+    /// Opens the state store for reading; none where nothing was ever run.
+    pub(crate) fn store_read_only(&self, context: &Context) -> Result<Option<Arc<dyn StateStore>>, Failure> {
+        match self.parts.store_read_only(&self.state_directory()?, context) {
+            Ok(store) => Ok(Some(store)),
+            Err(OpenError::Missing { .. }) => Ok(None),
+            Err(error) => Err(of_open(error)),
+        }
+    }
+}
+
+/// Makes the runtime for a job's tasks.
+pub(crate) fn runtime(job: Option<&CheckedJob>) -> Result<Runtime, Failure> {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().worker_threads(if job.is_some() { cpus } else { 1 });
+    builder.build().map_err(|error| {
+        Failure::new(exit_code::INTERNAL, anyhow::Error::new(error).context("failed to start the runtime"))
+    })
+}
+
+/// Says that the state cannot be read or written.
+pub(crate) fn of_store(error: StoreError) -> Failure {
+    Failure::new(exit_code::STATE, error)
+}
+
+fn of_open(error: OpenError) -> Failure {
+    let hint = error.hint();
+    Failure::new(exit_code::STATE, error).with_hint(hint)
+}

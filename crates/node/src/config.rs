@@ -1,0 +1,202 @@
+//! The system configuration: `terafoundation` and `teraslice`, in one YAML or JSON file.
+
+mod keys;
+mod values;
+
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+use teraslice_model::{
+    job::{CheckEnvironment, Format, TextError},
+    problem::Problem,
+};
+
+use keys::check_section;
+use values::{duration, flag, level, names, text};
+
+/// The variable that names the configuration file.
+const VARIABLE: &str = "TERAFOUNDATION_CONFIG";
+/// Where a file is looked for that nobody has named.
+const FOLDERS: [&str; 2] = ["/app/config", "."];
+const NAMES: [&str; 3] = ["config.yaml", "config.yml", "config.json"];
+
+/// The configuration of this process, as far as running jobs on this machine needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file it was read from; absent: the defaults.
+    pub path: Option<PathBuf>,
+    /// What looks wrong in the file but does no harm, such as unknown keys.
+    pub warnings: Vec<Problem>,
+    /// The names of all connections; absent: none are configured, so jobs may name any.
+    pub connections: Option<Vec<String>>,
+    /// The level of logs, if the file says so (`terafoundation.log_level`).
+    pub log_level: Option<String>,
+    /// Where the state of executions lives (`teraslice.state_directory`).
+    pub state_directory: Option<PathBuf>,
+    /// Where asset zips are looked for (`teraslice.assets_directory`, default `assets`).
+    pub assets_directories: Vec<PathBuf>,
+    /// Where more asset zips are looked for (`teraslice.autoload_directory`, default `autoload`).
+    pub autoload_directory: PathBuf,
+    /// The backend (`teraslice.cluster_manager_type`, default `native`).
+    pub cluster_manager_type: String,
+    /// Whether jobs may override pod specifications (`teraslice.kubernetes_overrides_enabled`).
+    pub overrides_enabled: bool,
+    /// Environment of every worker (`teraslice.env_vars`).
+    pub env_vars: BTreeMap<String, String>,
+    /// How long a controller waits for its first worker (`teraslice.slicer_timeout`, default 3 minutes).
+    pub slicer_timeout: Duration,
+    /// How long it waits once all workers are gone (`teraslice.worker_disconnect_timeout`, default 5 minutes).
+    pub worker_disconnect_timeout: Duration,
+    /// How long a shutdown may take (`teraslice.shutdown_timeout`, default 1 minute).
+    pub shutdown_timeout: Duration,
+}
+
+/// A configuration that cannot be used: exit with code 78.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read the configuration {path}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no JSON or YAML.
+    #[error("failed to understand the configuration {path}", path = path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        #[source]
+        source: TextError,
+    },
+    /// Values are wrong.
+    #[error("the configuration {path} is wrong", path = path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong.
+        problems: Vec<Problem>,
+    },
+}
+
+impl Config {
+    /// Reads the configuration: of `named`, else of the file in `TERAFOUNDATION_CONFIG`, else of `config.yaml`, `.yml` or
+    /// `.json` in `/app/config` or the current folder, else the defaults.
+    ///
+    /// A file that is only found, not named, and has none of the two sections is not ours and is passed over.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`].
+    pub fn find(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let variable = env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(path) = named.map(Path::to_owned).or(variable) {
+            let content = read(&path)?;
+            return Self::of(path, &content);
+        }
+        let places = FOLDERS.iter().flat_map(|folder| NAMES.map(|name| Path::new(folder).join(name)));
+        for path in places.filter(|path| path.is_file()) {
+            let content = read(&path)?;
+            if content.contains_key("terafoundation") || content.contains_key("teraslice") {
+                return Self::of(path, &content);
+            }
+        }
+        Ok(Self::default())
+    }
+
+    /// Reads a configuration from its file's content.
+    ///
+    /// # Errors
+    ///
+    /// Wrong types and values.
+    pub fn of(path: PathBuf, content: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let mut report = keys::Report::default();
+        let sections = check_section(content, "", keys::SECTIONS, &mut report);
+        let empty = Map::new();
+        let section = |name| sections.get(name).and_then(|value| value.as_object()).unwrap_or(&empty);
+        let (foundation, ours) = (section("terafoundation"), section("teraslice"));
+        let foundation = check_section(foundation, "/terafoundation", keys::TERAFOUNDATION, &mut report);
+        let ours = check_section(ours, "/teraslice", keys::TERASLICE, &mut report);
+        if !report.problems.is_empty() {
+            return Err(ConfigError::Wrong { path, problems: report.problems });
+        }
+        let defaults = Self::default();
+        let folder = |key| text(&ours, key).map(PathBuf::from);
+        Ok(Self {
+            warnings: report.warnings,
+            connections: foundation.get("connectors").map(|connectors| values::connections(connectors)),
+            log_level: foundation.get("log_level").and_then(|value| level(value)),
+            state_directory: folder("state_directory"),
+            assets_directories: names(&ours, "assets_directory")
+                .map(|names| names.into_iter().map(PathBuf::from).collect())
+                .unwrap_or(defaults.assets_directories),
+            autoload_directory: folder("autoload_directory").unwrap_or(defaults.autoload_directory),
+            cluster_manager_type: text(&ours, "cluster_manager_type")
+                .unwrap_or(defaults.cluster_manager_type),
+            overrides_enabled: flag(&ours, "kubernetes_overrides_enabled"),
+            env_vars: ours.get("env_vars").map(|vars| values::text_map(vars)).unwrap_or_default(),
+            slicer_timeout: duration(&ours, "slicer_timeout").unwrap_or(defaults.slicer_timeout),
+            worker_disconnect_timeout: duration(&ours, "worker_disconnect_timeout")
+                .unwrap_or(defaults.worker_disconnect_timeout),
+            shutdown_timeout: duration(&ours, "shutdown_timeout").unwrap_or(defaults.shutdown_timeout),
+            path: Some(path),
+        })
+    }
+
+    /// Returns what the check of a job has to know of the configuration and of this machine.
+    #[must_use]
+    pub fn check_environment(&self) -> CheckEnvironment {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        CheckEnvironment {
+            known_connections: self.connections.clone(),
+            cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+            is_kubernetes: self.cluster_manager_type.starts_with("kubernetes"),
+            overrides_enabled: self.overrides_enabled,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            path: None,
+            warnings: Vec::new(),
+            connections: None,
+            log_level: None,
+            state_directory: None,
+            assets_directories: vec![PathBuf::from("assets")],
+            autoload_directory: PathBuf::from("autoload"),
+            cluster_manager_type: "native".to_owned(),
+            overrides_enabled: false,
+            env_vars: BTreeMap::new(),
+            slicer_timeout: Duration::from_mins(3),
+            worker_disconnect_timeout: Duration::from_mins(5),
+            shutdown_timeout: Duration::from_mins(1),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Map<String, Value>, ConfigError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let parsed = Format::of(path).parse(&text);
+    match parsed.map_err(|source| ConfigError::Text { path: path.to_owned(), source })? {
+        Value::Object(content) => Ok(content),
+        Value::Null => Ok(Map::new()),
+        _ => {
+            let problems = vec![Problem::new("", "a configuration is an object")];
+            Err(ConfigError::Wrong { path: path.to_owned(), problems })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

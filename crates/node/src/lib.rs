@@ -1,0 +1,12 @@
+//! Puts one process together: the only crate that knows all backends, stores and runtimes.
+
+mod assets;
+pub mod config;
+pub mod dry_run;
+pub mod exit_code;
+pub mod local;
+pub mod logging;
+pub mod parts;
+pub mod state;
+
+pub use assets::{Broken, BrokenReason};

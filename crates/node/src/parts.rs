@@ -1,0 +1,196 @@
+//! The parts that a process is made of: operations, assets, the state store.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use teraslice_core::{context::Context, plan::Plan, registry::Registry, store::StateStore};
+use teraslice_model::{
+    job::{CheckedJob, Inspection, RawJob, Warning},
+    problem::Problem,
+};
+use teraslice_runtime_wasm::{Bundle, Runtime, RuntimeOptions};
+pub use teraslice_store::OpenError;
+use teraslice_store::{SqliteOptions, SqliteStore};
+
+use crate::{assets::Bundles, config::Config, state};
+
+/// Instances of assets that there is room for, whatever the job.
+const SLOTS_MIN: usize = 16;
+/// Instances of assets at the most: each takes address space.
+const SLOTS_MAX: usize = 1_000;
+
+/// Makes the parts of this process as the configuration says.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    config: Arc<Config>,
+}
+
+/// A job that can run here.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The job bound to its operations.
+    pub plan: Plan,
+    /// What to look at.
+    pub warnings: Vec<Warning>,
+}
+
+/// Everything that is wrong with a job, and what to look at.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Faults.
+    pub problems: Vec<Problem>,
+    /// What to look at.
+    pub warnings: Vec<Warning>,
+}
+
+impl Parts {
+    /// Takes a configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config: Arc::new(config) }
+    }
+
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Checks a job and binds it to its operations. May compile assets: not for an async thread.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, from both steps at once.
+    pub fn prepare(&self, job: &RawJob) -> Result<Prepared, Refused> {
+        let Inspection { job, mut problems, mut warnings } = job.inspect(&self.config.check_environment());
+        match self.registry(&job).and_then(|registry| registry.plan(Arc::new(job))) {
+            Ok(plan) if problems.is_empty() => {
+                warnings.extend(plan.warnings().iter().cloned().map(Warning::from));
+                Ok(Prepared { plan, warnings })
+            }
+            Ok(_) => Err(Refused { problems, warnings }),
+            Err(more) => {
+                let checked: BTreeSet<_> = problems.iter().map(|problem| part(&problem.pointer)).collect();
+                // What follows from a fault that is named already is no news.
+                let news = more.into_iter().filter(|problem| {
+                    let pointer = problem.pointer.as_str();
+                    !checked.contains(&part(pointer)) && !checked.contains(root(pointer))
+                });
+                let news: Vec<_> = news.collect();
+                problems.extend(news);
+                Err(Refused { problems, warnings })
+            }
+        }
+    }
+
+    /// Returns every operation that a job can name: the built-in ones and those of its assets.
+    ///
+    /// # Errors
+    ///
+    /// When an asset of the job cannot be had; pointers are into the job.
+    pub fn registry(&self, job: &CheckedJob) -> Result<Registry, Vec<Problem>> {
+        let mut registry = Registry::default();
+        teraslice_connectors::register(&mut registry);
+        if !needs_assets(job, &registry) {
+            return Ok(registry);
+        }
+        let bundles = self.bundles(job)?;
+        if bundles.is_empty() {
+            return Ok(registry);
+        }
+        let runtime = Runtime::new(RuntimeOptions {
+            slots: slots(job),
+            cache: state::cache_directory().map(|folder| folder.join("wasm")),
+            ..RuntimeOptions::default()
+        });
+        let refused = |error: String| vec![Problem::new("/assets", error)];
+        let runtime = runtime.map_err(|error| refused(format!("failed to start the sandbox: {error:#}")))?;
+        for bundle in bundles {
+            let asset = runtime.load(bundle).map_err(|error| refused(chain(&error)))?;
+            registry.asset(Arc::new(asset));
+        }
+        Ok(registry)
+    }
+
+    /// Opens the state store of a directory.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn store(&self, directory: &Path, context: &Context) -> Result<Arc<dyn StateStore>, OpenError> {
+        Ok(Arc::new(SqliteStore::open(directory, SqliteOptions::new(context.clone()))?))
+    }
+
+    /// Opens the state store of a directory for reading, also while a run writes to it.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn store_read_only(
+        &self,
+        directory: &Path,
+        context: &Context,
+    ) -> Result<Arc<dyn StateStore>, OpenError> {
+        Ok(Arc::new(SqliteStore::open_read_only(directory, SqliteOptions::new(context.clone()))?))
+    }
+
+    /// Finds the bundles of a job; looks into the asset folders only when the embedded asset is not enough.
+    fn bundles(&self, job: &CheckedJob) -> Result<Vec<Bundle>, Vec<Problem>> {
+        let embedded = Bundles::embedded();
+        let bundles = if job.assets.is_empty() && embedded.has_standard() {
+            embedded
+        } else {
+            let mut folders = self.config.assets_directories.clone();
+            folders.push(self.config.autoload_directory.clone());
+            Bundles::with_folders(folders)
+        };
+        for broken in &bundles.broken {
+            tracing::warn!(path = %broken.path.display(), reason = chain(&broken.source), "asset passed over");
+        }
+        if !bundles.has_standard() {
+            tracing::warn!("standard asset is missing: run `cargo xtask assets` and build again");
+        }
+        bundles.resolve(&job.assets)
+    }
+}
+
+/// Tells whether a job names anything that is not built in.
+fn needs_assets(job: &CheckedJob, registry: &Registry) -> bool {
+    let built_in = registry.operations();
+    let is_built_in = |name: &str| built_in.iter().any(|info| info.name == name);
+    !job.assets.is_empty() || job.operations.iter().any(|op| op.asset.is_some() || !is_built_in(&op.op))
+}
+
+/// Returns how many instances may be there at once: one per worker and chain.
+fn slots(job: &CheckedJob) -> usize {
+    let workers = usize::try_from(job.workers).unwrap_or(SLOTS_MAX);
+    workers.saturating_mul(job.operations.len()).clamp(SLOTS_MIN, SLOTS_MAX)
+}
+
+/// Returns the part of a job that a pointer is in: a property, or one entry of a list.
+fn part(pointer: &str) -> &str {
+    pointer.match_indices('/').nth(2).map_or(pointer, |(end, _)| &pointer[..end])
+}
+
+/// Returns the property of a job that a pointer is in.
+fn root(pointer: &str) -> &str {
+    pointer.match_indices('/').nth(1).map_or(pointer, |(end, _)| &pointer[..end])
+}
+
+/// Writes an error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_the_parts_of_a_job() {
+        assert_eq!(part("/operations/0/size"), "/operations/0");
+        assert_eq!(part("/operations"), "/operations");
+        assert_eq!(root("/operations/0/size"), "/operations");
+        assert_eq!((part("/workers"), root("/workers"), part("")), ("/workers", "/workers", ""));
+    }
+}
