@@ -219,7 +219,8 @@ async fn splits_results_that_are_too_long_for_one_frame_and_fails_those_that_are
     worker.send(FromWorker::Results(results)).await.unwrap();
     let mut heard = Vec::new();
     while heard.len() < 3 {
-        if let LinkEvent::Message { message: FromWorker::Results(results), .. } = event(&mut controller).await {
+        if let LinkEvent::Message { message: FromWorker::Results(results), .. } = event(&mut controller).await
+        {
             heard.extend(results);
         }
     }

@@ -53,7 +53,7 @@ pub(super) struct Service<B> {
 /// An execution that is looked after.
 struct Entry {
     /// Absent while a step is under way.
-    subject: Option<Subject>,
+    subject: Option<Box<Subject>>,
     /// What changed during a step.
     workers: Option<u32>,
     is_stop_asked: bool,
@@ -74,7 +74,7 @@ enum Event {
 /// Work that is finished.
 enum Done {
     Adopted(Result<(), Failure>),
-    Stepped(Subject, Result<Next, Failure>, Option<View>),
+    Stepped(Box<Subject>, Result<Next, Failure>, Option<View>),
     Swept(Result<Swept, Failure>),
 }
 
@@ -280,7 +280,7 @@ impl<B: ClusterBackend> Service<B> {
 
     fn stepped(
         &mut self,
-        subject: Subject,
+        subject: Box<Subject>,
         next: Result<Next, Failure>,
         view: Option<View>,
     ) -> Result<(), EngineError> {
@@ -369,7 +369,7 @@ impl Entry {
             is_settled: false,
         };
         Self {
-            subject: Some(Subject::new(ex_id)),
+            subject: Some(Box::new(Subject::new(ex_id))),
             workers: None,
             is_stop_asked: false,
             due: None,
