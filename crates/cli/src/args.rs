@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// Look at refused records
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Run slices for a controller on this machine
+    #[command(hide = true)]
+    Worker,
 }
 
 /// A job file and what is changed in it.

@@ -8,6 +8,7 @@ mod resume;
 mod run;
 mod session;
 mod validate;
+mod worker;
 
 use crate::{
     args::{Arguments, Command, DeadLetters},
@@ -29,5 +30,6 @@ pub(crate) fn execute(arguments: Arguments) -> Result<u8, Failure> {
         Command::Resume(arguments) => resume::execute(&session, &arguments),
         Command::History(arguments) => history::execute(&session, &arguments),
         Command::DeadLetters(DeadLetters::List(arguments)) => dead_letters::execute(&session, &arguments),
+        Command::Worker => worker::execute(&session),
     }
 }

@@ -1,152 +1,270 @@
-//! Runs one execution on this machine: its controller and its workers.
+//! Runs one execution on this machine: engine, native backend, controller and workers.
+//!
+//! ```text
+//! Local    Engine -> NativeBackend -> Launcher   the controller, always a task of this process
+//!                                  -> Launcher   workers as tasks, or
+//!                                  -> processes  workers as `teraslice worker`, over a Unix socket
+//! ```
 
-use std::sync::Arc;
+mod launcher;
+pub mod record;
+mod worker;
 
-use serde_json::{Map, Value};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use teraslice_backend_native::{
+    Mode, NativeBackend, NativeOptions, ProcessTemplate,
+    socket::{SECRET, Secret},
+};
 use teraslice_core::{
+    backend::{ClusterBackend, StopBackend},
     context::Context,
-    execution::{Controller, ControllerError, ControllerHandle, ControllerOptions, ExecutionEnd},
-    link::channel::{ChannelDialer, channel},
+    engine::{Charge, CommandError, Engine, EngineError, EngineHandle, EngineOptions, View},
+    execution::{ControllerError, ExecutionEnd, Limits},
     plan::Plan,
     store::{StateStore, StoreError},
-    worker::{Worker, WorkerOptions},
 };
 use teraslice_model::{
-    execution::{Execution, JobRecord, Stats},
-    id::{Epoch, ExId, Generation, WorkerId},
-    status::Status,
+    execution::{Execution, Stats},
+    id::ExId,
+    problem::Problem,
 };
-use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
-/// An execution at work in this process.
+use crate::parts::Parts;
+use launcher::{LauncherOptions, LocalLauncher};
+
+pub use worker::{WorkerError, WorkerProcess};
+
+/// What is left over after the end of an execution has to be gone after this.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
+
+/// How the workers of an execution run.
+#[derive(Clone, Debug)]
+pub enum Workers {
+    /// As tasks of this process.
+    Tasks,
+    /// As processes of their own.
+    Processes(WorkerProcesses),
+}
+
+/// How worker processes are started.
+#[derive(Clone, Debug)]
+pub struct WorkerProcesses {
+    /// This program.
+    pub program: PathBuf,
+    /// The arguments that make it a worker.
+    pub arguments: Vec<String>,
+    /// Where sockets and job files go.
+    pub run_directory: PathBuf,
+}
+
+/// An execution that is to run.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// A new one.
+    New(Box<Execution>),
+    /// One that the store has, with so many workers if not as many as the job says.
+    Stored(ExId, Option<u32>),
+}
+
+/// An execution at work on this machine.
 #[derive(Debug)]
 pub struct Local {
-    handle: ControllerHandle,
-    controller: JoinHandle<Result<ExecutionEnd, ControllerError>>,
-    workers: Vec<JoinHandle<()>>,
-    stop: CancellationToken,
+    ex_id: ExId,
+    store: Arc<dyn StateStore>,
+    engine: EngineHandle,
+    running: JoinHandle<Result<(), EngineError>>,
+    view: watch::Receiver<View>,
+    launcher: LocalLauncher,
+    failures: mpsc::UnboundedReceiver<ControllerError>,
+    warnings: Vec<Problem>,
+}
+
+/// Why an execution could not start or go on. It can be resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Worker processes cannot be started.
+    #[error("failed to prepare worker processes")]
+    Processes(#[source] io::Error),
+    /// The backend refuses the job.
+    #[error("the job cannot run on this machine")]
+    Refused(Vec<Problem>),
+    /// The execution could not be handed over to the engine.
+    #[error("failed to submit the execution")]
+    Submit(#[source] CommandError),
+    /// The controller could not go on.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+    /// The engine could not go on.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The state store cannot be read.
+    #[error("failed to look up how the execution ended")]
+    Store(#[from] StoreError),
 }
 
 impl Local {
-    /// Starts the controller and the workers of an execution that the store has.
-    #[must_use]
-    pub fn start(context: &Context, store: Arc<dyn StateStore>, plan: &Plan, execution: &Execution) -> Self {
-        let (link, dialer) = channel();
-        let options = ControllerOptions::new(execution.ex_id, execution.generation);
-        let (controller, handle) =
-            Controller::new(options, context.clone(), store, plan.clone(), Box::new(link));
-        let stop = CancellationToken::new();
-        let workers = (0..plan.job().workers).map(|ordinal| {
-            let mut options = WorkerOptions::new(execution.ex_id, WorkerId::new(format!("worker-{ordinal}")));
-            options.job_id = execution.job_id;
-            let work = work(context.clone(), dialer.clone(), plan.clone(), options, stop.clone());
-            context.spawn(work)
-        });
-        let workers = workers.collect();
-        Self { handle, controller: context.spawn(controller.run()), workers, stop }
-    }
-
-    /// Returns the statistics, renewed a few times a second.
-    #[must_use]
-    pub fn stats(&self) -> watch::Receiver<Stats> {
-        self.handle.stats()
-    }
-
-    /// Lets the slices at work finish, then ends and leaves the execution to a later run; [`wait`](Self::wait) tells when.
-    pub async fn release(&self) {
-        // It has ended by itself in the meantime, which `wait` will tell.
-        let _ended = self.handle.release().await;
-    }
-
-    /// Waits for the end.
+    /// Starts an execution.
     ///
     /// # Errors
     ///
-    /// When the controller could not go on.
+    /// See [`LocalError`].
+    pub async fn start(
+        context: &Context,
+        parts: &Parts,
+        store: Arc<dyn StateStore>,
+        plan: &Plan,
+        wanted: Wanted,
+        workers: Workers,
+    ) -> Result<Self, LocalError> {
+        let config = parts.config();
+        let ex_id = match &wanted {
+            Wanted::New(execution) => execution.ex_id,
+            Wanted::Stored(ex_id, _) => *ex_id,
+        };
+        let secret = Secret::draw().map_err(LocalError::Processes)?;
+        let limits = Limits {
+            slicer_timeout: config.slicer_timeout,
+            worker_disconnect_timeout: config.worker_disconnect_timeout,
+            drain_timeout: config.shutdown_timeout,
+            ..Limits::default()
+        };
+        let (launcher, failures) = LocalLauncher::new(LauncherOptions {
+            context: context.clone(),
+            store: Arc::clone(&store),
+            plan: plan.clone(),
+            limits,
+            socket: socket(ex_id, &workers, &secret),
+        });
+        let task_mode = || Mode::Task(Arc::new(launcher.clone()));
+        let worker_mode = match workers {
+            Workers::Tasks => task_mode(),
+            Workers::Processes(processes) => Mode::Process(template(processes, plan, parts, &secret)),
+        };
+        // The name tells this run's processes from those of others: an execution runs once at a time.
+        let options = NativeOptions::new(format!("run-{ex_id}"), task_mode(), worker_mode);
+        let backend = Arc::new(NativeBackend::new(options, context.clone()));
+        let warnings = backend.validate(plan.job()).map_err(LocalError::Refused)?;
+        let mut options = EngineOptions::new(config.check_environment());
+        options.charge = Charge::Submitted;
+        options.patience.drain_grace = config.shutdown_timeout;
+        let (engine, handle) = Engine::new(options, context.clone(), Arc::clone(&store), backend);
+        let running = context.spawn(engine.run());
+        let view = match wanted {
+            Wanted::New(execution) => handle.submit(*execution).await,
+            Wanted::Stored(ex_id, workers) => resume(&handle, ex_id, workers).await,
+        };
+        let view = view.map_err(LocalError::Submit)?;
+        Ok(Self { ex_id, store, engine: handle, running, view, launcher, failures, warnings })
+    }
+
+    /// Returns what the job asks for and this machine does not do.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// Returns a handle to watch and end it by.
+    #[must_use]
+    pub fn handle(&self) -> LocalHandle {
+        LocalHandle { engine: self.engine.clone(), launcher: self.launcher.clone() }
+    }
+
+    /// Waits for the end, and until nothing of the execution runs any more.
+    ///
+    /// # Errors
+    ///
+    /// When the controller, the engine or the store could not go on.
     ///
     /// # Panics
     ///
-    /// When the controller panicked.
-    ///
-    /// # Cancel safety
-    ///
-    /// May be dropped and called again until it has returned once.
-    pub async fn wait(&mut self) -> Result<ExecutionEnd, ControllerError> {
-        let end = match (&mut self.controller).await {
-            Ok(end) => end,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+    /// When the engine panicked.
+    pub async fn wait(mut self) -> Result<ExecutionEnd, LocalError> {
+        let failure = tokio::select! {
+            biased;
+            Some(error) = self.failures.recv() => Some(error),
+            // An engine that ends takes its view with it: both ways lead to the same place.
+            _settled = self.view.wait_for(|view| view.is_settled) => None,
         };
-        self.stop.cancel();
-        for worker in self.workers.drain(..) {
-            // A worker that panicked was replaced or reported by the controller.
-            let _ended = worker.await;
+        self.engine.shutdown(StopBackend::Terminate).await;
+        let stopped = timeout(SETTLE_MAX, &mut self.running).await;
+        if let Some(error) = failure.or_else(|| self.failures.try_recv().ok()) {
+            return Err(error.into());
         }
-        end
+        match stopped {
+            Ok(Ok(stopped)) => stopped?,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) => tracing::warn!(ex_id = %self.ex_id, "what is left over does not end"),
+        }
+        self.end().await
+    }
+
+    /// Returns how it ended: what the last controller said, or what is stored when there is none.
+    async fn end(&self) -> Result<ExecutionEnd, LocalError> {
+        let said = self.launcher.end();
+        let stored = self.store.execution(self.ex_id).await?;
+        let stored = stored.ok_or(StoreError::NotFound { what: format!("execution {}", self.ex_id) })?;
+        let stats = said.map_or_else(|| stored.stats.clone(), |said| said.stats);
+        let is_resumable = !stored.status.is_terminal();
+        Ok(ExecutionEnd { status: stored.status, failure: stored.failure, stats, is_resumable })
     }
 }
 
-async fn work(
-    context: Context,
-    dialer: ChannelDialer,
-    plan: Plan,
-    options: WorkerOptions,
-    stop: CancellationToken,
-) {
-    if let Ok(link) = dialer.connect().await {
-        let end = Worker::new(options, context, plan, Box::new(link)).run(stop).await;
-        tracing::debug!(?end, "worker ended");
+/// Watches an execution on this machine and ends it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LocalHandle {
+    engine: EngineHandle,
+    launcher: LocalLauncher,
+}
+
+impl LocalHandle {
+    /// Returns the statistics, renewed a few times a second.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.launcher.stats()
+    }
+
+    /// Lets the slices at work finish, then ends and leaves the execution to a later run; [`Local::wait`] tells when.
+    pub async fn release(&self) {
+        self.engine.shutdown(StopBackend::Terminate).await;
     }
 }
 
-/// Stores a job and a new execution of it.
-///
-/// # Errors
-///
-/// When the store cannot be written.
-pub async fn create(
-    context: &Context,
-    store: &dyn StateStore,
-    plan: &Plan,
-    submitted: Map<String, Value>,
-    metadata: Map<String, Value>,
-) -> Result<Execution, StoreError> {
-    let (job_id, now) = (context.job_id(), context.wall());
-    store.put_job(JobRecord { job_id, job: submitted, created: now, updated: now }).await?;
-    let execution = Execution {
-        ex_id: context.ex_id(),
-        job_id,
-        status: Status::Initializing,
-        generation: Generation::default(),
-        epoch: Epoch::default(),
-        job: plan.job().document.clone(),
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata,
-        created: now,
-        updated: now,
-    };
-    store.create_execution(execution.clone()).await?;
-    Ok(execution)
+async fn resume(
+    engine: &EngineHandle,
+    ex_id: ExId,
+    workers: Option<u32>,
+) -> Result<watch::Receiver<View>, CommandError> {
+    let view = engine.resume(ex_id).await?;
+    if let Some(workers) = workers {
+        engine.scale(ex_id, workers).await?;
+    }
+    Ok(view)
 }
 
-/// Returns the latest execution that can go on.
-///
-/// # Errors
-///
-/// When the store cannot be read.
-pub async fn latest_resumable(store: &dyn StateStore) -> Result<Option<ExId>, StoreError> {
-    let mut page = teraslice_core::store::Page::default();
-    loop {
-        let found = store.executions(page).await?;
-        if let Some(open) = found.iter().find(|execution| !execution.status.is_terminal()) {
-            return Ok(Some(open.ex_id));
+/// Returns where the controller listens, when workers come from other processes.
+fn socket(ex_id: ExId, workers: &Workers, secret: &Secret) -> Option<(PathBuf, Secret)> {
+    match workers {
+        Workers::Tasks => None,
+        Workers::Processes(processes) => {
+            let path = teraslice_backend_native::socket::path(&processes.run_directory, ex_id);
+            Some((path, secret.clone()))
         }
-        if found.is_empty() {
-            return Ok(None);
-        }
-        page.from += page.size;
     }
+}
+
+fn template(processes: WorkerProcesses, plan: &Plan, parts: &Parts, secret: &Secret) -> ProcessTemplate {
+    let mut template = ProcessTemplate::new(processes.program, processes.run_directory);
+    for argument in processes.arguments {
+        template = template.argument(argument);
+    }
+    for (name, value) in parts.config().env_vars.iter().chain(&plan.job().env_vars) {
+        template = template.variable(name, value);
+    }
+    template.variable(SECRET, secret.expose())
 }

@@ -7,8 +7,11 @@ use teraslice_core::{
     execution::{ControllerError, ExecutionEnd},
     plan::Plan,
 };
-use teraslice_model::{execution::Execution, status::Status};
-use teraslice_node::{exit_code, local::Local};
+use teraslice_model::{id::ExId, status::Status};
+use teraslice_node::{
+    exit_code,
+    local::{Local, LocalError},
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{MissedTickBehavior, interval},
@@ -22,43 +25,48 @@ pub(crate) async fn attend(
     session: &Session,
     context: &Context,
     plan: &Plan,
-    execution: &Execution,
-    mut local: Local,
+    ex_id: ExId,
+    local: Local,
 ) -> Result<u8, Failure> {
     let start = context.now();
     let mut signals = Signals::new()?;
     let mut progress = Progress::new(session.screen.clone());
-    let stats = local.stats();
+    for warning in local.warnings() {
+        session.screen.say(&format!("warning: {warning}"));
+    }
     let mut ticks = interval(progress.every());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     let mut is_leaving = false;
+    let handle = local.handle();
+    let wait = local.wait();
+    tokio::pin!(wait);
     let end = loop {
         tokio::select! {
             biased;
             () = signals.next() => {
                 if is_leaving {
                     session.screen.clear();
-                    session.screen.say(&goodbye(execution));
+                    session.screen.say(&goodbye(ex_id));
                     process::exit(exit_code::INTERRUPTED.into());
                 }
                 is_leaving = true;
                 session.screen.say("interrupted: finishing the slices at work (once more to leave at once)");
-                local.release().await;
+                handle.release().await;
             }
-            end = local.wait() => break end,
-            _ = ticks.tick() => progress.show(&stats.borrow(), context.now()),
+            end = &mut wait => break end,
+            _ = ticks.tick() => progress.show(&handle.stats(), context.now()),
         }
     };
     progress.end();
-    let end = end.map_err(of_controller)?;
+    let end = end.map_err(of_local)?;
     let ExecutionEnd { status, failure, stats, is_resumable } = end;
     let names: Vec<_> = plan.operations().iter().map(|info| info.name.clone()).collect();
     let (job, time) = (plan.job().name.clone(), context.now() - start);
-    let summary = Summary::new(execution.ex_id, job, status, failure, &stats, time, &names);
+    let summary = Summary::new(ex_id, job, status, failure, &stats, time, &names);
     output::print(session.output(), &summary, || summary.render())?;
     if is_resumable {
-        session.screen.say(&goodbye(execution));
+        session.screen.say(&goodbye(ex_id));
     }
     Ok(match status {
         _ if is_resumable => exit_code::INTERRUPTED,
@@ -67,17 +75,28 @@ pub(crate) async fn attend(
     })
 }
 
-fn goodbye(execution: &Execution) -> String {
-    format!("resume with: teraslice resume {}", execution.ex_id)
+fn goodbye(ex_id: ExId) -> String {
+    format!("resume with: teraslice resume {ex_id}")
 }
 
-fn of_controller(error: ControllerError) -> Failure {
+/// Says why a run could not start or go on.
+pub(crate) fn of_local(error: LocalError) -> Failure {
     let code = match &error {
-        ControllerError::Fenced(_) => exit_code::FENCED,
-        ControllerError::Store(_) => exit_code::STATE,
-        ControllerError::NotRunnable { .. } => exit_code::BAD_JOB,
+        LocalError::Controller(ControllerError::Fenced(_)) => exit_code::FENCED,
+        LocalError::Controller(ControllerError::NotRunnable { .. }) | LocalError::Refused(_) => {
+            exit_code::BAD_JOB
+        }
+        LocalError::Controller(ControllerError::Store(_)) | LocalError::Store(_) | LocalError::Submit(_) => {
+            exit_code::STATE
+        }
+        LocalError::Processes(_) | LocalError::Engine(_) => exit_code::INTERNAL,
     };
-    Failure::new(code, error)
+    match error {
+        LocalError::Refused(problems) => {
+            Failure::text(code, "the job cannot run on this machine").with_problems(problems)
+        }
+        other => Failure::new(code, other),
+    }
 }
 
 /// The signals that ask a program to end.

@@ -2,15 +2,15 @@
 
 use std::{env, path::Path};
 
-use teraslice_core::context::Context;
+use teraslice_core::{context::Context, store::StateStore};
 use teraslice_model::{execution::Execution, job::RawJob};
 use teraslice_node::{
     exit_code,
-    local::{self, Local},
+    local::{Local, Wanted, record},
 };
 
 use super::{
-    attend::attend,
+    attend::{attend, of_local},
     session::{Session, of_store, runtime},
 };
 use crate::{args::Resume, failure::Failure};
@@ -30,22 +30,21 @@ pub(crate) fn execute(session: &Session, arguments: &Resume) -> Result<u8, Failu
     }
     let plan = session.prepare(&job, &format!("the job of execution {}", execution.ex_id))?.plan;
     session.screen.say(&format!("resuming execution {} of job {:?}", execution.ex_id, plan.job().name));
-    let done = runtime.block_on(async {
-        let local = Local::start(&context, store, &plan, &execution);
-        attend(session, &context, &plan, &execution, local).await
-    });
+    let workers = session.workers(arguments.workers)?;
+    let wanted = Wanted::Stored(execution.ex_id, arguments.workers.workers);
+    let done = runtime.block_on(Box::pin(async {
+        let local = Local::start(&context, &session.parts, store, &plan, wanted, workers).await;
+        attend(session, &context, &plan, execution.ex_id, local.map_err(of_local)?).await
+    }));
     runtime.shutdown_background();
     done
 }
 
-async fn find(
-    store: &dyn teraslice_core::store::StateStore,
-    arguments: &Resume,
-) -> Result<Execution, Failure> {
+async fn find(store: &dyn StateStore, arguments: &Resume) -> Result<Execution, Failure> {
     let hint = "`teraslice history` lists all runs";
     let ex_id = match arguments.ex_id {
         Some(ex_id) => ex_id,
-        None => local::latest_resumable(store).await.map_err(of_store)?.ok_or_else(|| {
+        None => record::latest_resumable(store).await.map_err(of_store)?.ok_or_else(|| {
             Failure::text(exit_code::BAD_JOB, "there is no run that can go on").with_hint(hint)
         })?,
     };

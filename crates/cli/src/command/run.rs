@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 use teraslice_core::context::Context;
 use teraslice_model::job::RawJob;
 use teraslice_node::{
-    local::{self, Local},
+    local::{Local, Wanted, record},
     parts::Prepared,
 };
 
 use super::{
-    attend::attend,
+    attend::{attend, of_local},
     dry_run,
     session::{Session, of_store, runtime},
 };
@@ -43,11 +43,14 @@ async fn run(session: &Session, arguments: &Run, job: RawJob, prepared: Prepared
     let store = session.store(&context)?;
     let metadata = metadata(arguments);
     let plan = prepared.plan;
-    let created = local::create(&context, store.as_ref(), &plan, job.0, metadata).await;
+    let created = record::create(&context, store.as_ref(), &plan, job.0, metadata).await;
     let execution = created.map_err(of_store)?;
-    session.screen.say(&format!("execution {} of job {:?}", execution.ex_id, plan.job().name));
-    let local = Local::start(&context, store, &plan, &execution);
-    attend(session, &context, &plan, &execution, local).await
+    let ex_id = execution.ex_id;
+    session.screen.say(&format!("execution {ex_id} of job {:?}", plan.job().name));
+    let workers = session.workers(arguments.workers)?;
+    let wanted = Wanted::New(Box::new(execution));
+    let local = Local::start(&context, &session.parts, store, &plan, wanted, workers).await;
+    attend(session, &context, &plan, ex_id, local.map_err(of_local)?).await
 }
 
 /// Notes down where the run was started, so that `resume` finds relative paths again.

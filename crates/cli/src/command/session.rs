@@ -1,6 +1,6 @@
 //! What every command starts from: configuration, parts, screen, state.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{env, fs, path::PathBuf, sync::Arc};
 
 use serde_json::{Map, Value};
 use teraslice_core::{
@@ -11,6 +11,7 @@ use teraslice_model::job::{CheckedJob, Format, RawJob, Warning};
 use teraslice_node::{
     config::{Config, ConfigError},
     exit_code,
+    local::{WorkerProcesses, Workers},
     logging::{self, LogOptions},
     parts::{OpenError, Parts, Prepared, Refused},
     state,
@@ -18,7 +19,7 @@ use teraslice_node::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    args::{Common, JobFile, LogFormat, Output},
+    args::{self as arguments, Common, JobFile, LogFormat, Output},
     failure::Failure,
     screen::Screen,
 };
@@ -123,6 +124,28 @@ impl Session {
     pub(crate) fn state_directory(&self) -> Result<PathBuf, Failure> {
         let named = self.common.state_dir.as_deref();
         state::directory(named, self.parts.config()).map_err(|error| Failure::new(exit_code::STATE, error))
+    }
+
+    /// Returns how workers run; processes are this program again.
+    pub(crate) fn workers(&self, arguments: arguments::Workers) -> Result<Workers, Failure> {
+        if !arguments.processes {
+            return Ok(Workers::Tasks);
+        }
+        let program = env::current_exe().map_err(|error| {
+            let error = anyhow::Error::new(error).context("failed to find this program");
+            Failure::new(exit_code::INTERNAL, error)
+        })?;
+        let mut arguments = vec!["worker".to_owned()];
+        let mut pass = |name: &str, value: Option<String>| {
+            arguments.extend(value.map(|value| format!("--{name}={value}")));
+        };
+        let path = self.parts.config().path.as_ref();
+        pass("config", path.map(|path| path.display().to_string()));
+        pass("log-level", self.common.log_level.clone());
+        let is_json = self.common.log_format == LogFormat::Json;
+        pass("log-format", is_json.then(|| "json".to_owned()));
+        let run_directory = self.state_directory()?.join("run");
+        Ok(Workers::Processes(WorkerProcesses { program, arguments, run_directory }))
     }
 
     /// Opens the state store.

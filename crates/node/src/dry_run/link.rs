@@ -12,6 +12,7 @@ pub(super) struct SampleLink {
     leases: VecDeque<Lease>,
     credits: usize,
     unanswered: usize,
+    is_finished: bool,
     results: mpsc::UnboundedSender<SliceResult>,
 }
 
@@ -19,7 +20,7 @@ impl SampleLink {
     /// Makes a link and the place where the results arrive.
     pub(super) fn new(leases: Vec<Lease>) -> (Self, mpsc::UnboundedReceiver<SliceResult>) {
         let (results, arrived) = mpsc::unbounded_channel();
-        (Self { leases: leases.into(), credits: 0, unanswered: 0, results }, arrived)
+        (Self { leases: leases.into(), credits: 0, unanswered: 0, is_finished: false, results }, arrived)
     }
 }
 
@@ -47,7 +48,8 @@ impl WorkerLink for SampleLink {
             self.unanswered += count;
             return Some(ToWorker::Leases(self.leases.drain(..count).collect()));
         }
-        if self.unanswered == 0 && self.leases.is_empty() {
+        if self.unanswered == 0 && self.leases.is_empty() && !self.is_finished {
+            self.is_finished = true;
             return Some(ToWorker::Finished);
         }
         // The worker drops this to send its results, and asks again.

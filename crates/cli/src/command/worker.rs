@@ -1,0 +1,49 @@
+//! `teraslice worker`: runs slices for a controller in another process. Started by `run --processes`, not by people.
+
+use teraslice_core::{context::Context, worker::WorkerEnd};
+use teraslice_node::{
+    exit_code,
+    local::{WorkerError, WorkerProcess},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::session::{Session, runtime};
+use crate::failure::Failure;
+
+/// Runs slices until the execution is over; returns the exit code.
+pub(crate) fn execute(session: &Session) -> Result<u8, Failure> {
+    session.start_log(None)?;
+    let process = WorkerProcess::start(&session.parts).map_err(of_worker)?;
+    let runtime = runtime(None)?;
+    let ended = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        // A terminal sends this to the whole group; the process that started this one decides.
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let context = Context::system();
+        let work = process.run(&context, stop.clone());
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                ended = &mut work => return ended.map_err(of_worker),
+                _signal = terminate.recv() => stop.cancel(),
+                _signal = interrupt.recv() => {}
+            }
+        }
+    });
+    runtime.shutdown_background();
+    Ok(match ended? {
+        WorkerEnd::Finished | WorkerEnd::Drained | WorkerEnd::Stopped => exit_code::DONE,
+        WorkerEnd::LinkClosed => exit_code::INTERRUPTED,
+    })
+}
+
+fn of_worker(error: WorkerError) -> Failure {
+    match error {
+        WorkerError::Job(problems) => {
+            Failure::text(exit_code::BAD_JOB, "the job cannot run in this process").with_problems(problems)
+        }
+        other => Failure::new(exit_code::INTERNAL, other),
+    }
+}

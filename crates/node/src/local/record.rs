@@ -1,0 +1,63 @@
+//! The records of jobs and executions that commands make and look for.
+
+use serde_json::{Map, Value};
+use teraslice_core::{
+    context::Context,
+    plan::Plan,
+    store::{Page, StateStore, StoreError},
+};
+use teraslice_model::{
+    execution::{Execution, JobRecord, Stats},
+    id::{Epoch, ExId, Generation},
+    status::Status,
+};
+
+/// Stores a job as it was submitted and makes a new execution of it, which is not stored yet.
+///
+/// # Errors
+///
+/// When the store cannot be written.
+pub async fn create(
+    context: &Context,
+    store: &dyn StateStore,
+    plan: &Plan,
+    submitted: Map<String, Value>,
+    metadata: Map<String, Value>,
+) -> Result<Execution, StoreError> {
+    let (job_id, now) = (context.job_id(), context.wall());
+    store.put_job(JobRecord { job_id, job: submitted, created: now, updated: now }).await?;
+    Ok(Execution {
+        ex_id: context.ex_id(),
+        job_id,
+        status: Status::Pending,
+        generation: Generation::default(),
+        epoch: Epoch::default(),
+        job: plan.job().document.clone(),
+        failure: None,
+        stats: Stats::default(),
+        recovered_execution: None,
+        recovered_slice_type: None,
+        metadata,
+        created: now,
+        updated: now,
+    })
+}
+
+/// Returns the latest execution that can go on.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub async fn latest_resumable(store: &dyn StateStore) -> Result<Option<ExId>, StoreError> {
+    let mut page = Page::default();
+    loop {
+        let found = store.executions(page).await?;
+        if let Some(open) = found.iter().find(|execution| !execution.status.is_terminal()) {
+            return Ok(Some(open.ex_id));
+        }
+        if found.is_empty() {
+            return Ok(None);
+        }
+        page.from += page.size;
+    }
+}
