@@ -214,6 +214,7 @@ impl Shared {
         loop {
             let processes = if self.has_processes() { self.processes.kill_all().await? } else { false };
             if !self.tasks.kill_all() && !processes {
+                self.clean_up_all();
                 return Ok(());
             }
             if self.context.now() > give_up {
@@ -221,6 +222,18 @@ impl Shared {
                 return Err(BackendError::Unavailable { reason, retry_after: None });
             }
             let _hint_or_time = timeout(LOOK_EVERY, events.recv()).await;
+        }
+    }
+
+    /// Removes what was left in the run directory.
+    fn clean_up_all(&self) {
+        let all: Vec<_> = self.state().applied.keys().copied().collect();
+        for ex_id in all {
+            self.clean_up(ex_id);
+        }
+        if let Some(path) = self.term_file() {
+            // There may never have been one.
+            let _gone = fs::remove_file(path);
         }
     }
 
@@ -312,7 +325,11 @@ impl ClusterBackend for NativeBackend {
     async fn stop(&self, how: StopBackend) -> Result<(), BackendError> {
         match how {
             StopBackend::Detach => Ok(()),
-            StopBackend::Terminate => self.shared.terminate().await,
+            StopBackend::Terminate => {
+                let _changing = self.shared.changing.lock().await;
+                self.check_term()?;
+                self.shared.terminate().await
+            }
         }
     }
 }

@@ -38,8 +38,8 @@ use crate::{
     template::{Output, ProcessTemplate},
 };
 
-/// Without a descriptor for a process its end is looked for this often.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Where the system does not tell of the end of a process, it is looked for this often.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The processes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl Processes {
         }
         for (process, it) in known.iter_mut().filter(|(_, it)| it.phase.is_live()) {
             if !process.is_live() {
-                self.note_end(*process, it);
+                let _is_over = self.note_end(*process, it);
             }
         }
         Ok(known.values().map(|it| self.instance(it)).collect())
@@ -113,24 +113,32 @@ impl Processes {
 
     async fn await_end(&self, process: ProcessId) {
         let held = PidFd::open(process.pid());
-        while process.is_live() {
-            match &held {
-                Ok(held) if held.ended().await.is_ok() => {}
-                _ => sleep(LOOK_EVERY).await,
+        loop {
+            let waited = match &held {
+                Ok(held) if process.is_live() => held.ended().await.is_ok(),
+                _ => false,
+            };
+            let is_noted = match self.lock().get_mut(&process) {
+                Some(it) if it.phase.is_live() => !process.is_live() && self.note_end(process, it),
+                _ => true,
+            };
+            if is_noted {
+                return;
             }
-        }
-        let mut known = self.lock();
-        if let Some(it) = known.get_mut(&process).filter(|it| it.phase.is_live()) {
-            self.note_end(process, it);
+            if !waited {
+                sleep(LOOK_EVERY).await;
+            }
         }
     }
 
-    fn note_end(&self, process: ProcessId, it: &mut Known) {
-        let reason = nursery::reap(process);
+    /// Takes down that a process has ended; tells whether it has, down to its last thread.
+    fn note_end(&self, process: ProcessId, it: &mut Known) -> bool {
+        let Some(reason) = nursery::reap(process) else { return false };
         tracing::debug!(ex_id = %it.found.ex_id, pid = process.number, ?reason, "process ended");
         it.phase = Phase::Exited(reason);
         it.since = self.context.wall();
         self.hint(it.found.ex_id);
+        true
     }
 
     fn hint(&self, ex_id: ExId) {

@@ -83,7 +83,8 @@ pub struct Patience {
     pub controller_stable_after: Duration,
     /// A worker that ends by itself sooner than this counts as failing (default 5 s).
     pub worker_stable_after: Duration,
-    /// Failing workers are replaced at once so many times in a row (default 3), then after a pause.
+    /// Failing workers are replaced at once so many times in a row (default 3), then after a pause; killed ones after half of
+    /// the first pause at most.
     pub worker_rounds_free: u32,
     /// The first pause before something is tried again (default 1 s); it doubles.
     pub pause_min: Duration,

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid};
 use teraslice_core::backend::ExitReason;
 use tokio::sync::oneshot;
 
@@ -64,29 +64,34 @@ fn start(mut command: Command) -> io::Result<ProcessId> {
     Ok(process)
 }
 
-/// Returns how a process that has ended did so. What is left of its group ends with it.
-pub(crate) fn reap(process: ProcessId) -> ExitReason {
+/// Returns how a process that has ended did so; none while some of its threads are still ending. What is left of its group
+/// ends with it.
+pub(crate) fn reap(process: ProcessId) -> Option<ExitReason> {
     let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
     match ends.get(&process) {
-        Some(Some(known)) => known.clone(),
+        Some(Some(known)) => Some(known.clone()),
         // Somebody else's child.
-        None => ExitReason::Unknown,
+        None => Some(ExitReason::Unknown),
         Some(None) => {
             // As long as nobody has waited for it, its number cannot be another's.
             let _nothing_left = kill_process_group(process.pid(), Signal::KILL);
-            let waited = waitid(WaitId::Pid(process.pid()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-            let reason = match waited {
-                Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                    (Some(0), _) => ExitReason::Completed,
-                    (Some(code), _) => ExitReason::Code(code),
-                    (None, Some(signal)) => ExitReason::Signal(signal),
-                    (None, None) => ExitReason::Unknown,
-                },
-                Ok(None) | Err(_) => ExitReason::Unknown,
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            let reason = match waitid(WaitId::Pid(process.pid()), options) {
+                Ok(status) => reason(&status?),
+                Err(_) => ExitReason::Unknown,
             };
             ends.insert(process, Some(reason.clone()));
-            reason
+            Some(reason)
         }
+    }
+}
+
+fn reason(status: &WaitIdStatus) -> ExitReason {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(0), _) => ExitReason::Completed,
+        (Some(code), _) => ExitReason::Code(code),
+        (None, Some(signal)) => ExitReason::Signal(signal),
+        (None, None) => ExitReason::Unknown,
     }
 }
 

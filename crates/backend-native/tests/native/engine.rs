@@ -1,190 +1,30 @@
 //! The engine on the native backend.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use rustix::process::{Signal, kill_process};
-use teraslice_backend_native::{Launcher, Mode, NativeBackend, NativeOptions, Start};
+use teraslice_backend_native::{Launcher, Mode, NativeBackend, NativeOptions};
 use teraslice_core::{
-    backend::{
-        BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, ExitReason, Instance,
-        Phase, Retire, Retired, Role, Scope, Snapshot, StopBackend,
-    },
+    backend::{ClusterBackend, DesiredExecution, Instance, Phase, Role, Scope, StopBackend},
     context::Context,
     engine::{Charge, CommandError, Condition, Engine, EngineError, EngineHandle, EngineOptions, View},
-    store::{StateStore, StatusChange},
+    store::{Page, StateStore},
 };
 use teraslice_model::{
-    execution::{Execution, Stats},
-    id::{Epoch, ExId, Generation, JobId, Term},
-    job::CheckedJob,
-    problem::Problem,
+    execution::Execution,
+    id::{Epoch, ExId, Generation, Term},
     status::Status,
 };
 use teraslice_store::MemoryStore;
-use tokio::{
-    sync::watch,
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    stage::{Act, Bench, Flaky, LONG, change, execution, view},
+    support::{self, PATIENCE, Place, ex_id, pid, until},
 };
-use tokio_util::sync::CancellationToken;
-
-use crate::support::{self, PATIENCE, Place, ex_id, pid, until};
-
-/// Longer than any pause of the engine.
-const LONG: Duration = Duration::from_mins(30);
-
-/// What a controller does.
-#[derive(Clone, Copy, Debug)]
-enum Act {
-    /// Runs, until it is asked to leave.
-    Run,
-    /// Completes the execution.
-    Complete,
-    Panic,
-    Exit(i32),
-}
-
-/// Plays controllers by a list (the last act again and again), and workers that idle.
-struct Stage {
-    store: Arc<dyn StateStore>,
-    acts: Mutex<VecDeque<Act>>,
-    starts: Mutex<u32>,
-    worker: Option<i32>,
-}
-
-impl Stage {
-    fn next(&self) -> Act {
-        *self.starts.lock().unwrap() += 1;
-        let mut acts = self.acts.lock().unwrap();
-        if acts.len() > 1 { acts.pop_front().unwrap() } else { acts[0] }
-    }
-}
-
-impl Launcher for Stage {
-    fn launch(&self, start: Start, stop: CancellationToken) -> BoxFuture<'static, ExitReason> {
-        let store = Arc::clone(&self.store);
-        if start.role == Role::Worker {
-            let code = self.worker;
-            return async move {
-                match code {
-                    Some(code) => ExitReason::Code(code),
-                    None => {
-                        stop.cancelled().await;
-                        ExitReason::Completed
-                    }
-                }
-            }
-            .boxed();
-        }
-        let act = self.next();
-        async move {
-            store.begin_epoch(start.ex_id, start.generation).await.unwrap();
-            match act {
-                Act::Panic => panic!("as told"),
-                Act::Exit(code) => return ExitReason::Code(code),
-                Act::Run => {
-                    change(&*store, start.ex_id, Status::Running).await;
-                    stop.cancelled().await;
-                    return ExitReason::Code(75);
-                }
-                Act::Complete => {}
-            }
-            change(&*store, start.ex_id, Status::Running).await;
-            change(&*store, start.ex_id, Status::Completed).await;
-            ExitReason::Completed
-        }
-        .boxed()
-    }
-}
-
-async fn change(store: &dyn StateStore, ex_id: ExId, to: Status) {
-    let from = store.execution(ex_id).await.unwrap().unwrap().status;
-    let change = StatusChange { from, to, failure: None, stats: None };
-    store.set_status(ex_id, change).await.unwrap();
-}
-
-fn execution(byte: u8, status: Status) -> Execution {
-    let now = teraslice_model::timestamp::Timestamp::from_millis(0);
-    Execution {
-        ex_id: ExId::from_random([byte; 16]),
-        job_id: JobId::from_random([2; 16]),
-        status,
-        generation: Generation(1),
-        epoch: Epoch(0),
-        job: support::job().document,
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata: serde_json::Map::new(),
-        created: now,
-        updated: now,
-    }
-}
-
-/// An engine over tasks, under a simulated clock.
-struct Bench {
-    context: Context,
-    store: Arc<dyn StateStore>,
-    stage: Arc<Stage>,
-    backend: NativeBackend,
-    options: EngineOptions,
-}
-
-impl Bench {
-    fn new(acts: &[Act]) -> Self {
-        Self::with_workers(acts, None)
-    }
-
-    fn with_workers(acts: &[Act], worker: Option<i32>) -> Self {
-        let context = Context::simulated(1);
-        let store: Arc<dyn StateStore> = Arc::new(MemoryStore::new(context.clone()));
-        let (acts, starts) = (Mutex::new(acts.iter().copied().collect()), Mutex::new(0));
-        let stage = Arc::new(Stage { store: Arc::clone(&store), acts, starts, worker });
-        let mode = || Mode::Task(Arc::clone(&stage) as Arc<dyn Launcher>);
-        let backend = NativeBackend::new(NativeOptions::new("test", mode(), mode()), context.clone());
-        Self { context, store, backend, options: EngineOptions::new(support::environment()), stage }
-    }
-
-    fn start(&self) -> (EngineHandle, JoinHandle<Result<(), EngineError>>) {
-        self.start_on(self.backend.handle())
-    }
-
-    fn start_on<B: ClusterBackend>(&self, backend: B) -> (EngineHandle, JoinHandle<Result<(), EngineError>>) {
-        let (store, context) = (Arc::clone(&self.store), self.context.clone());
-        let (engine, handle) = Engine::new(self.options.clone(), context, store, Arc::new(backend));
-        (handle, self.context.spawn(engine.run()))
-    }
-
-    async fn live(&self) -> Vec<Instance> {
-        let mut all = self.backend.observe(Scope::Cluster).await.unwrap().instances;
-        all.retain(|instance| instance.phase.is_live());
-        all
-    }
-
-    async fn live_workers(&self) -> usize {
-        self.live().await.iter().filter(|instance| instance.role == Role::Worker).count()
-    }
-
-    fn controllers_started(&self) -> u32 {
-        *self.stage.starts.lock().unwrap()
-    }
-
-    async fn stored(&self) -> Execution {
-        self.store.execution(ex_id()).await.unwrap().unwrap()
-    }
-}
-
-/// Waits for a view.
-async fn view(views: &mut watch::Receiver<View>, is_it: impl FnMut(&View) -> bool) -> View {
-    let found = timeout(LONG, views.wait_for(is_it)).await;
-    found.expect("a view in time").expect("the view is shown before the engine ends").clone()
-}
 
 #[tokio::test(start_paused = true)]
 async fn brings_an_execution_from_pending_to_its_end() {
@@ -309,7 +149,7 @@ async fn takes_up_every_execution_that_has_not_ended() {
     }
     let (_handle, _engine) = bench.start();
     let statuses = async || {
-        let all = bench.store.executions(teraslice_core::store::Page::default()).await.unwrap();
+        let all = bench.store.executions(Page::default()).await.unwrap();
         all.into_iter().map(|execution| execution.status).collect::<Vec<_>>()
     };
     let wanted = [Status::Failed, Status::Completed, Status::Completed];
@@ -415,61 +255,6 @@ async fn ends_when_there_is_a_newer_leader() {
     let end = timeout(LONG, engine).await.unwrap().unwrap();
     assert!(matches!(end, Err(EngineError::Fenced { term: Term(1) })), "{end:?}");
     assert_eq!(bench.live_workers().await, 2, "nothing was changed");
-}
-
-/// Refuses the first calls.
-struct Flaky {
-    backend: NativeBackend,
-    failures: Mutex<u32>,
-}
-
-impl Flaky {
-    fn strike(&self) -> Result<(), BackendError> {
-        let mut failures = self.failures.lock().unwrap();
-        if *failures == 0 {
-            return Ok(());
-        }
-        *failures -= 1;
-        Err(BackendError::Unavailable { reason: "as told".to_owned(), retry_after: None })
-    }
-}
-
-impl ClusterBackend for Flaky {
-    fn describe(&self) -> BackendInfo {
-        self.backend.describe()
-    }
-
-    fn validate(&self, job: &CheckedJob) -> Result<Vec<Problem>, Vec<Problem>> {
-        self.backend.validate(job)
-    }
-
-    async fn adopt(&self, term: Term) -> Result<Snapshot, BackendError> {
-        self.strike()?;
-        self.backend.adopt(term).await
-    }
-
-    async fn ensure(&self, desired: DesiredExecution) -> Result<(), BackendError> {
-        self.strike()?;
-        self.backend.ensure(desired).await
-    }
-
-    async fn retire(&self, ex_id: ExId, upto: Generation, how: Retire) -> Result<Retired, BackendError> {
-        self.strike()?;
-        self.backend.retire(ex_id, upto, how).await
-    }
-
-    async fn observe(&self, scope: Scope) -> Result<Snapshot, BackendError> {
-        self.strike()?;
-        self.backend.observe(scope).await
-    }
-
-    fn events(&self) -> BoxStream<'static, BackendEvent> {
-        self.backend.events()
-    }
-
-    async fn stop(&self, how: StopBackend) -> Result<(), BackendError> {
-        self.backend.stop(how).await
-    }
 }
 
 #[tokio::test(start_paused = true)]

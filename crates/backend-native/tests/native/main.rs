@@ -5,4 +5,5 @@
 mod conformance;
 mod engine;
 mod processes;
+mod stage;
 mod support;

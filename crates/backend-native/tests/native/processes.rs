@@ -143,6 +143,19 @@ async fn removes_the_job_file_with_the_last_process() {
 }
 
 #[tokio::test]
+async fn leaves_nothing_in_the_run_directory_when_it_ends() {
+    let place = Place::new();
+    let backend = place.backend(None);
+    backend.adopt(Term(1)).await.unwrap();
+    backend.ensure(desired(1, 1)).await.unwrap();
+    ready(&place.run_directory(), &observe(&backend).await).await;
+    backend.stop(StopBackend::Terminate).await.unwrap();
+    let left = fs::read_dir(place.run_directory()).unwrap().flatten().map(|entry| entry.file_name());
+    let left: Vec<_> = left.filter(|name| !name.to_string_lossy().starts_with("ready-")).collect();
+    assert_eq!(left, [""; 0]);
+}
+
+#[tokio::test]
 async fn takes_the_children_of_a_killed_parent_along() {
     let place = Place::new();
     let mut parent = Command::new(env!("CARGO_BIN_EXE_native-probe"));

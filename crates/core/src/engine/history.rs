@@ -118,6 +118,8 @@ impl History {
         let count = if is_old { 1 } else { self.workers.count + 1 };
         let paid = count.saturating_sub(patience.worker_rounds_free);
         let pause = if paid == 0 { Duration::ZERO } else { patience.pause(paid) };
+        // Whoever is killed from outside is not to blame, and is soon back.
+        let pause = if is_killed(&reason) { pause.min(patience.pause_min / 2) } else { pause };
         let due = self.workers.due.max(later(now, pause));
         self.workers = Falls { count, last: Some(reason), at: now, due };
     }
@@ -184,6 +186,10 @@ impl Falls {
 
 fn is_orderly(reason: &ExitReason) -> bool {
     matches!(reason, ExitReason::Completed | ExitReason::Code(0 | INTERRUPTED))
+}
+
+const fn is_killed(reason: &ExitReason) -> bool {
+    matches!(reason, ExitReason::Signal(9 | 15))
 }
 
 fn is_fall(now: Timestamp, reason: &ExitReason, seen: Option<Seen>, patience: &Patience) -> bool {

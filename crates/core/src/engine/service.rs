@@ -318,6 +318,8 @@ impl<B: ClusterBackend> Service<B> {
     /// Ends: with `Terminate` everything leaves first.
     async fn shut_down(mut self, how: StopBackend) -> Result<(), EngineError> {
         self.work.clear();
+        // What runs is not this engine's before its term has begun.
+        let how = if self.is_adopted { how } else { StopBackend::Detach };
         if how == StopBackend::Terminate {
             let grace = self.around.options.patience.drain_grace;
             if timeout(grace + Duration::from_secs(1), self.drain(grace)).await.is_err() {

@@ -10,6 +10,9 @@ use crate::backend::{ExitReason, InstanceId, Phase};
 
 const GENERATION: Generation = Generation(2);
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+/// A name, the status, what is observed, whether a stop is asked for, and what follows.
+type Case = (&'static str, Status, Vec<Instance>, bool, Vec<Action>);
+
 const WISH: Wish = Wish { generation: GENERATION, workers: 2 };
 
 fn execution(status: Status) -> Execution {
@@ -91,7 +94,7 @@ fn follows_the_table() {
     let (ensure, to) = (Action::Ensure(WISH), Action::Move);
     let refusal = "the execution controller could not start: it ended with exit code 64";
     let wait = Action::Wait(Duration::from_secs(1));
-    let cases: Vec<(&str, Status, Vec<Instance>, bool, Vec<Action>)> = vec![
+    let cases: Vec<Case> = vec![
         (
             "new",
             Status::Pending,

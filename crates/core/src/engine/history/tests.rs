@@ -55,12 +55,22 @@ fn replaces_the_first_failing_workers_at_once_and_later_ones_after_growing_pause
     let mut pauses = Vec::new();
     let mut now = 0;
     for serial in 0..12 {
-        past.life(Role::Worker, serial, now, now + 10, killed());
+        past.life(Role::Worker, serial, now, now + 10, Phase::Exited(ExitReason::Code(1)));
         let due = past.history.due(Role::Worker).as_millis();
         pauses.push(due - now - 10);
         now = due;
     }
     assert_eq!(pauses, [0, 0, 0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+}
+
+#[test]
+fn brings_killed_workers_back_within_a_second_however_often() {
+    let mut past = Past::new();
+    for serial in 0..50 {
+        let now = i64::from(serial) * 1_000;
+        past.life(Role::Worker, serial, now, now + 10, killed());
+        assert!(past.history.due(Role::Worker) <= at(now + 510));
+    }
 }
 
 #[test]
