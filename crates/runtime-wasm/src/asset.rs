@@ -71,17 +71,15 @@ impl WasmAsset {
         };
         Ok(Self { inner: Arc::new(inner) })
     }
-
-    /// Returns the asset's id: 40 hexadecimal characters.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.inner.id
-    }
 }
 
 impl Asset for WasmAsset {
     fn name(&self) -> (&str, &str) {
         (&self.inner.name, &self.inner.version)
+    }
+
+    fn id(&self) -> Option<&str> {
+        Some(&self.inner.id)
     }
 
     fn operations(&self) -> &[OperationInfo] {

@@ -1,0 +1,40 @@
+# Everything is built with one profile (release): the dependencies, wasmtime above all, compile once.
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/teraslice
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+TERASLICE := $(CARGO_TARGET_DIR)/release/teraslice
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+.PHONY: help build assets demo test bench lint docs
+
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+assets: ## builds the WebAssembly assets
+	cargo xtask assets
+
+build: assets ## builds the binary, the standard asset inside
+	cargo build --release --package teraslice-cli
+
+demo: build ## runs examples/flights/job.yaml and shows the result
+	@TERASLICE=$(TERASLICE) CACHE=$(CACHE) examples/flights/demo.sh
+
+test: build ## runs all tests
+ifeq ($(NEXTEST),)
+	cargo test --release --workspace
+else
+	cargo nextest run --cargo-profile release --workspace
+endif
+	cd assets && CARGO_TARGET_DIR=$(CACHE)/assets-native-target cargo test --release
+
+bench: build ## measures against a baseline in the same run, and prints one table
+	cargo bench --package teraslice-benches
+	cargo run --release --package teraslice-benches --bin table
+
+lint: assets ## checks formatting and runs clippy
+	cargo fmt --all -- --check
+	cd assets && cargo fmt --all -- --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+docs: assets ## builds the documentation; what is undocumented is an error
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
