@@ -8,16 +8,19 @@ mod system;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, Permissions},
     io,
-    os::unix::{fs::DirBuilderExt, process::CommandExt},
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
     path::Path,
     process::{self, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rustix::process::{Signal, kill_process_group};
+use rustix::process::{Signal, getuid, kill_process_group};
 use teraslice_core::{
     backend::{BackendError, BackendEvent, DesiredExecution, Instance, InstanceId, Phase, Retire, Role},
     context::Context,
@@ -287,15 +290,24 @@ fn prepare(template: &ProcessTemplate, desired: &DesiredExecution) -> io::Result
     child::write_job(&template.run_directory, desired.ex_id, &desired.job.document)
 }
 
-/// Makes a directory that only this user can enter.
+/// Makes a directory that only this user can enter. One that is there already has to be this user's.
 pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     if let Some(parent) = directory.parent() {
         fs::create_dir_all(parent)?;
     }
     match fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
     }
+    let found = fs::symlink_metadata(directory)?;
+    if !found.is_dir() || found.uid() != getuid().as_raw() {
+        let message = format!("{} is not a directory of this user", directory.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    if found.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(directory, Permissions::from_mode(0o700))
 }
 
 fn command(
@@ -326,7 +338,7 @@ fn command(
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
         Output::Files(directory) => {
-            make_private(directory)?;
+            fs::create_dir_all(directory)?;
             let name = format!("{}-{}-{ordinal}.log", desired.ex_id, child::node_type(role));
             let file = OpenOptions::new().create(true).append(true).open(directory.join(name))?;
             command.stdout(file.try_clone()?).stderr(file);
@@ -346,5 +358,28 @@ fn refused(template: &ProcessTemplate, error: &io::Error) -> BackendError {
             BackendError::Refused { reason }
         }
         _ => BackendError::Unavailable { reason, retry_after: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_others_out_of_a_directory_that_was_open_to_them() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("run");
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+        make_private(&directory).unwrap();
+        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn refuses_a_link_that_somebody_laid_in_its_place() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("run");
+        std::os::unix::fs::symlink("/tmp", &directory).unwrap();
+        assert_eq!(make_private(&directory).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 }
