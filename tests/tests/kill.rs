@@ -108,9 +108,10 @@ fn a_run_outlives_its_worker_processes() {
     let mut kills = 0;
     for round in 0..ROUNDS {
         let stage = stage();
-        let run = start(&stage, &["run", "job.yaml", "--processes", "-o", "json"]);
+        let slower = ["--processes", "--set", "operations.3.ms=15"];
+        let run = start(&stage, &[&["run", "job.yaml", "-o", "json"], &slower[..]].concat());
         for _ in 0..2 {
-            sleep(WORK_MAX.mul_f64(random.f64()));
+            sleep(WORK_MAX.mul_f64(random.f64() / 2.0));
             let workers = children(run.id());
             if !workers.is_empty() {
                 kill(workers[random.usize(..workers.len())]);
@@ -120,5 +121,5 @@ fn a_run_outlives_its_worker_processes() {
         let ended = finish(run, RUN_MAX);
         check(&stage, &ended, seed, round);
     }
-    assert!(kills >= ROUNDS / 2, "{kills} workers were killed");
+    assert!(kills >= ROUNDS, "{kills} workers were killed");
 }
