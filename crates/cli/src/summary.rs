@@ -66,7 +66,7 @@ impl Summary {
     /// Writes the summary for people.
     pub(crate) fn render(&self) -> String {
         let Slices { completed, failed, unfinished } = self.slices;
-        let mut text = format!("execution {} of job {:?}: {}\n", self.ex_id, self.job, self.status);
+        let mut text = format!("execution {} of job {:?}: {}\n", self.ex_id, self.job, self.word());
         if let Some(failure) = &self.failure {
             let _infallible = writeln!(text, "reason: {failure}");
         }
@@ -77,6 +77,15 @@ impl Summary {
         }
         let _infallible = writeln!(text, " in {}\n", units::duration(Duration::from_secs_f64(self.seconds)));
         text + &self.table().render()
+    }
+
+    /// Returns how the run stands.
+    fn word(&self) -> String {
+        if self.status.is_terminal() {
+            self.status.to_string()
+        } else {
+            format!("{}, not finished", self.status)
+        }
     }
 
     fn table(&self) -> Table {
@@ -145,6 +154,15 @@ mod tests {
             Duration::from_millis(2_500),
             &names,
         );
-        insta::assert_snapshot!(summary.render(), @"");
+        let wanted = "\
+execution 01010101-0101-4101-8101-010101010101 of job \"flights\": failed
+reason: 2 slices failed
+slices: 10 completed, 2 failed, 3 unfinished in 2.5 s
+
+operation    received  emitted  dropped  failed  dead letters    time  records/s
+file_reader     1,500    1,500        0       0             0  500 ms      3,000
+filter          1,500    1,200      290       4             6   2.0 s        750
+";
+        assert_eq!(summary.render(), wanted);
     }
 }

@@ -62,24 +62,25 @@ impl Parts {
     /// Everything that is wrong, from both steps at once.
     pub fn prepare(&self, job: &RawJob) -> Result<Prepared, Refused> {
         let Inspection { job, mut problems, mut warnings } = job.inspect(&self.config.check_environment());
-        match self.registry(&job).and_then(|registry| registry.plan(Arc::new(job))) {
+        let (registry, missing) = match self.registry(&job) {
+            Ok(registry) => (registry, Vec::new()),
+            // Without its assets the job is held against what there is anyway.
+            Err(missing) => (self.registry(&without_assets(&job)).unwrap_or_default(), missing),
+        };
+        let is_complete = missing.is_empty();
+        problems.extend(missing);
+        match registry.plan(Arc::new(job)) {
             Ok(plan) if problems.is_empty() => {
                 warnings.extend(plan.warnings().iter().cloned().map(Warning::from));
-                Ok(Prepared { plan, warnings })
+                return Ok(Prepared { plan, warnings });
             }
-            Ok(_) => Err(Refused { problems, warnings }),
+            Ok(_) => {}
             Err(more) => {
-                let checked: BTreeSet<_> = problems.iter().map(|problem| part(&problem.pointer)).collect();
-                // What follows from a fault that is named already is no news.
-                let news = more.into_iter().filter(|problem| {
-                    let pointer = problem.pointer.as_str();
-                    !checked.contains(&part(pointer)) && !checked.contains(root(pointer))
-                });
-                let news: Vec<_> = news.collect();
-                problems.extend(news);
-                Err(Refused { problems, warnings })
+                let more = more.into_iter().filter(|problem| is_complete || is_misspelt(problem));
+                add_news(&mut problems, more.collect());
             }
         }
+        Err(Refused { problems, warnings })
     }
 
     /// Returns every operation that a job can name: the built-in ones and those of its assets.
@@ -153,6 +154,25 @@ impl Parts {
     }
 }
 
+/// Adds the problems that do not merely follow from a fault that is named already.
+fn add_news(problems: &mut Vec<Problem>, more: Vec<Problem>) {
+    let named: BTreeSet<_> = problems.iter().map(|problem| part(&problem.pointer).to_owned()).collect();
+    let is_news = |problem: &Problem| {
+        !named.contains(part(&problem.pointer)) && !named.contains(root(&problem.pointer))
+    };
+    problems.extend(more.into_iter().filter(is_news));
+}
+
+fn without_assets(job: &CheckedJob) -> CheckedJob {
+    CheckedJob { assets: Vec::new(), ..job.clone() }
+}
+
+/// Tells whether a problem stands even if assets are missing: what is unknown may be theirs, unless it is nearly known.
+fn is_misspelt(problem: &Problem) -> bool {
+    let is_name = problem.pointer.ends_with("/_op");
+    !is_name || problem.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"))
+}
+
 /// Tells whether a job names anything that is not built in.
 fn needs_assets(job: &CheckedJob, registry: &Registry) -> bool {
     let built_in = registry.operations();
@@ -185,6 +205,19 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_faults_of_both_steps_and_nothing_that_follows_from_them() {
+        let job = serde_json::json!({
+            "workers": 0,
+            "assets": ["nowhere"],
+            "operations": [{"_op": "file_raeder"}, {"_op": "of_that_asset"}, {"_op": "noop", "_encoding": "xml"}],
+        });
+        let serde_json::Value::Object(job) = job else { unreachable!() };
+        let refused = Parts::new(Config::default()).prepare(&RawJob(job)).unwrap_err();
+        let pointers: Vec<_> = refused.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/operations/2/_encoding", "/workers", "/assets/0", "/operations/0/_op"]);
+    }
 
     #[test]
     fn tells_the_parts_of_a_job() {

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use teraslice_core::{context::Context, store::Page};
+use teraslice_core::{
+    context::Context,
+    store::{Page, StateStore, StoreError},
+};
 use teraslice_model::{execution::Execution, id::ExId, status::Status, timestamp::Timestamp};
-use teraslice_node::exit_code;
+use teraslice_node::{exit_code, local::record};
 
 use super::session::{Session, of_store, runtime};
 use crate::{
@@ -23,16 +26,27 @@ pub(crate) fn execute(session: &Session, arguments: &History) -> Result<u8, Fail
     let runtime = runtime(None)?;
     let _guard = runtime.enter();
     let store = session.store_read_only(&Context::system())?;
+    let found = match store {
+        Some(store) => runtime.block_on(find(store.as_ref(), arguments)).map_err(of_store)?,
+        None => Vec::new(),
+    };
     if let Some(ex_id) = arguments.ex_id {
-        let found = store.map(|store| runtime.block_on(async move { store.execution(ex_id).await }));
-        let execution = found.transpose().map_err(of_store)?.flatten();
-        return show(session, ex_id, execution);
+        return show(session, ex_id, found.into_iter().next());
     }
-    let page = Page { from: 0, size: arguments.size };
-    let found = store.map(|store| runtime.block_on(async move { store.executions(page).await }));
-    let rows: Vec<_> = found.transpose().map_err(of_store)?.unwrap_or_default().iter().map(Row::of).collect();
+    let rows: Vec<_> = found.iter().map(Row::of).collect();
     output::print(session.output(), &rows, || render(&rows))?;
     Ok(exit_code::DONE)
+}
+
+async fn find(store: &dyn StateStore, arguments: &History) -> Result<Vec<Execution>, StoreError> {
+    let mut found = match arguments.ex_id {
+        Some(ex_id) => store.execution(ex_id).await?.into_iter().collect(),
+        None => store.executions(Page { from: 0, size: arguments.size }).await?,
+    };
+    for execution in &mut found {
+        record::refresh(store, execution).await?;
+    }
+    Ok(found)
 }
 
 /// One run in the list.

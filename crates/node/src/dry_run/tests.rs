@@ -34,8 +34,10 @@ async fn dry(operations: Value, samples: usize) -> DryRun {
 async fn runs_some_slices_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
+    let lines: String = (0..100).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+    std::fs::write(folder.path().join("in.ldjson"), lines).unwrap();
     let operations = json!([
-        {"_op": "data_generator", "size": 1_000, "slice_size": 10},
+        {"_op": "file_reader", "path": folder.path().join("in.ldjson"), "format": "ldjson", "size": 100},
         {"_op": "file_exporter", "path": path, "format": "ldjson"},
     ]);
     let found = dry(operations, 4).await;

@@ -61,3 +61,22 @@ pub async fn latest_resumable(store: &dyn StateStore) -> Result<Option<ExId>, St
         page.from += page.size;
     }
 }
+
+/// Brings the statistics of an execution that has not ended up to what its ledger says: they are stored only now and then.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub async fn refresh(store: &dyn StateStore, execution: &mut Execution) -> Result<(), StoreError> {
+    if execution.status.is_terminal() {
+        return Ok(());
+    }
+    let counts = store.slice_counts(execution.ex_id).await?;
+    let totals = store.ledger(execution.ex_id).await?.totals;
+    let stats = &mut execution.stats;
+    stats.processed = counts.completed + counts.error;
+    stats.failed = counts.error;
+    stats.queued = counts.pending;
+    stats.operations = totals.operations;
+    Ok(())
+}
