@@ -3,7 +3,9 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::Value as Json;
-use teraslice_guest_sdk::{ConfigError, Error, Info, Kind, Name, Operation, Path, Record, Value, Verdict, config};
+use teraslice_guest_sdk::{
+    ConfigError, Error, Info, Kind, Name, Operation, Path, Record, Value, Verdict, config,
+};
 
 use crate::{hash::Algorithm, js, key::KEY, location};
 
@@ -52,8 +54,11 @@ const fn four() -> u8 {
 impl Operation for AddKey {
     type Config = Config;
 
-    const INFO: Info =
-        Info::new("add_key", "Makes a hash of field values the key of a record.", include_str!("add_key.json"));
+    const INFO: Info = Info::new(
+        "add_key",
+        "Makes a hash of field values the key of a record.",
+        include_str!("add_key.json"),
+    );
 
     fn new(config: Config) -> Result<Self, ConfigError> {
         if config.truncate_location_places > 15 {
@@ -76,7 +81,8 @@ impl Operation for AddKey {
         if count < self.config.minimum_field_count {
             return Ok(Verdict::Drop);
         }
-        let key = format!("\"{}\"", URL_SAFE_NO_PAD.encode(self.config.hash_algorithm.digest(text.as_bytes())));
+        let key =
+            format!("\"{}\"", URL_SAFE_NO_PAD.encode(self.config.hash_algorithm.digest(text.as_bytes())));
         let before = record.metadata(&self.key).map(|value| value.json().to_vec());
         if self.config.preserve_original_key {
             match &before {
@@ -205,14 +211,17 @@ mod tests {
 
     #[test]
     fn records_with_too_few_values_are_dropped() {
-        let run = Run::of::<AddKey>(r#"{"minimum_field_count":2}"#, &[r#"{"a":1,"b":null}"#, r#"{"a":1,"b":2}"#]);
+        let run =
+            Run::of::<AddKey>(r#"{"minimum_field_count":2}"#, &[r#"{"a":1,"b":null}"#, r#"{"a":1,"b":2}"#]);
         assert_eq!((run.dropped, run.records.len()), (1, 1));
     }
 
     #[test]
     fn the_earlier_key_may_be_kept() {
-        let config = r#"{"key_fields":["a"],"preserve_original_key":true,"delete_original":true,"key_name":"id"}"#;
-        let run = Run::with_metadata::<AddKey>(config, &[(r#"{"a":1}"#, r#"{"_key":"k"}"#), (r#"{"a":1}"#, "")]);
+        let config =
+            r#"{"key_fields":["a"],"preserve_original_key":true,"delete_original":true,"key_name":"id"}"#;
+        let run =
+            Run::with_metadata::<AddKey>(config, &[(r#"{"a":1}"#, r#"{"_key":"k"}"#), (r#"{"a":1}"#, "")]);
         let id = "xMpCOKC5I4INzFCab3WEmw";
         assert_eq!(run.records[0], format!(r#"{{"a":1,"_original_key":"k","id":"{id}"}}"#));
         assert_eq!(run.metadata[0], format!(r#"{{"_key":"k","_delete_id":"k","id":"{id}"}}"#));
@@ -232,7 +241,10 @@ mod tests {
         let cases = [
             (r#"{"hash_algorithm":"crc"}"#, "hash_algorithm is \"crc\", expected one of"),
             (r#"{"key_fields":"a"}"#, "key_fields is \"a\", expected a sequence"),
-            (r#"{"truncate_location_places":16}"#, "truncate_location_places is 16, expected a number of digits"),
+            (
+                r#"{"truncate_location_places":16}"#,
+                "truncate_location_places is 16, expected a number of digits",
+            ),
         ];
         for (config, expected) in cases {
             let (_, message) = config_error::<AddKey>(config).unwrap();

@@ -25,7 +25,6 @@ impl Constant {
         }
     }
 
-    #[expect(clippy::float_cmp, reason = "numbers of the same spelling are the same")]
     pub(crate) fn is(&self, value: Value<'_>) -> bool {
         match self {
             Self::Null => value.is_null(),

@@ -65,7 +65,11 @@ mod tests {
             (copy, r#"{"c":1}"#, r#"{"c":1}"#),
             (rename, r#"{"a":1}"#, r#"{"b":1}"#),
             (rename, r#"{"a":null}"#, "{}"),
-            (rename, r#"{"x":0,"a":12345678901234567890.10,"y":0}"#, r#"{"x":0,"y":0,"b":12345678901234567890.10}"#),
+            (
+                rename,
+                r#"{"x":0,"a":12345678901234567890.10,"y":0}"#,
+                r#"{"x":0,"y":0,"b":12345678901234567890.10}"#,
+            ),
             // A nested source is removed as well, unlike in the original.
             (nested, r#"{"a":{"b":1}}"#, r#"{"a":{},"c":{"d":1}}"#),
             (nested, r#"{"a":{"b":{"x":[]},"k":1}}"#, r#"{"a":{"k":1},"c":{"d":{"x":[]}}}"#),
@@ -81,10 +85,10 @@ mod tests {
     #[test]
     fn wrong_settings_are_named() {
         let (field, message) = config_error::<CopyField>(r#"{"source":"a","destination":""}"#).unwrap();
-        assert_eq!((field.as_str(), message.as_str()), (
-            "destination",
-            "destination is \"\", expected the name of a field"
-        ));
+        assert_eq!(
+            (field.as_str(), message.as_str()),
+            ("destination", "destination is \"\", expected the name of a field")
+        );
         assert_eq!(config_error::<CopyField>(r#"{"destination":"a"}"#).unwrap().0, "source");
     }
 }

@@ -155,7 +155,8 @@ fn time(mut parts: Parts<'_>, date: i64) -> Option<i64> {
             parts.0 = rest;
         }
     }
-    let is_in_range = hour <= 23 && minute <= 59 && second <= 59 || (hour, minute, second, ms) == (24, 0, 0, 0);
+    let is_in_range =
+        hour <= 23 && minute <= 59 && second <= 59 || (hour, minute, second, ms) == (24, 0, 0, 0);
     let offset = zone(parts.0.trim())?;
     is_in_range.then_some(date * DAY_MS + ((hour * 60 + minute - offset) * 60 + second) * 1000 + ms)
 }

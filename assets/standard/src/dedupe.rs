@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use teraslice_guest_sdk::{ConfigError, Error, Held, Info, Kind, Name, Operation, Record, Released, Value, Verdict, host};
+use teraslice_guest_sdk::{
+    ConfigError, Error, Held, Info, Kind, Name, Operation, Record, Released, Value, Verdict, host,
+};
 
 use crate::{date, key::KEY};
 
@@ -121,7 +123,9 @@ impl Operation for Dedupe {
 
     fn finish(&mut self, mut held: Vec<Held>) -> Result<Released, Error> {
         for (record, dates) in held.iter_mut().zip(&self.dates) {
-            let changed = || self.adjust.iter().zip(dates).filter_map(|(adjust, date)| Some((adjust, date.json.as_ref()?)));
+            let changed = || {
+                self.adjust.iter().zip(dates).filter_map(|(adjust, date)| Some((adjust, date.json.as_ref()?)))
+            };
             if changed().next().is_some() {
                 record.edit(|record| changed().for_each(|(adjust, json)| record.set(&adjust.field, json)));
             }
@@ -132,7 +136,10 @@ impl Operation for Dedupe {
 
 impl Dedupe {
     fn date(&self, record: &Record<'_>, adjust: &AdjustTime) -> Date {
-        Date { ms: record.get(&adjust.field).and_then(|value| date::read_or_math(value, self.now_ms)), json: None }
+        Date {
+            ms: record.get(&adjust.field).and_then(|value| date::read_or_math(value, self.now_ms)),
+            json: None,
+        }
     }
 
     fn adjust_dates(&mut self, record: &Record<'_>, place: usize) {
@@ -146,7 +153,8 @@ impl Dedupe {
                 (Some(kept), Some(incoming), Preference::Oldest) => incoming <= kept,
             };
             if takes {
-                *kept = Date { ms: incoming, json: record.get(&adjust.field).map(|value| value.json().into()) };
+                *kept =
+                    Date { ms: incoming, json: record.get(&adjust.field).map(|value| value.json().into()) };
             }
         }
     }
@@ -174,22 +182,32 @@ mod tests {
 
     #[test]
     fn the_first_record_of_each_key_is_kept() {
-        let records = [r#"{"id":1,"n":1}"#, r#"{"id":"1"}"#, r#"{"id":1.0}"#, r#"{"id":null}"#, r#"{"id":null}"#];
+        let records =
+            [r#"{"id":1,"n":1}"#, r#"{"id":"1"}"#, r#"{"id":1.0}"#, r#"{"id":null}"#, r#"{"id":null}"#];
         let run = Run::of::<Dedupe>(r#"{"field":"id"}"#, &records);
         assert_eq!(run.records, [records[0], records[1], records[3]]);
         assert!(run.is_balanced() && run.dropped == 2);
-        assert_eq!(Run::of::<Dedupe>(r#"{"field":"id"}"#, &[r#"{"x":1}"#, r#"{"x":2}"#]).records, [r#"{"x":1}"#]);
+        assert_eq!(
+            Run::of::<Dedupe>(r#"{"field":"id"}"#, &[r#"{"x":1}"#, r#"{"x":2}"#]).records,
+            [r#"{"x":1}"#]
+        );
         let lists = [r#"{"id":[1]}"#, r#"{"id":[1]}"#, r#"{"id":{}}"#];
         assert_eq!(Run::of::<Dedupe>(r#"{"field":"id"}"#, &lists).records, lists);
     }
 
     #[test]
     fn the_key_of_the_metadata_is_the_default() {
-        let records =
-            [("{\"n\":1}", r#"{"_key":"a"}"#), ("{\"n\":2}", r#"{"_key":"a"}"#), ("{\"n\":3}", r#"{"_key":5}"#)];
+        let records = [
+            ("{\"n\":1}", r#"{"_key":"a"}"#),
+            ("{\"n\":2}", r#"{"_key":"a"}"#),
+            ("{\"n\":3}", r#"{"_key":5}"#),
+        ];
         let run = Run::with_metadata::<Dedupe>("{}", &records);
         assert_eq!(run.records, ["{\"n\":1}", "{\"n\":3}"]);
-        let run = Run::with_metadata::<Dedupe>("{}", &[("{}", ""), ("{}", r#"{"_key":""}"#), ("{}", r#"{"_key":true}"#)]);
+        let run = Run::with_metadata::<Dedupe>(
+            "{}",
+            &[("{}", ""), ("{}", r#"{"_key":""}"#), ("{}", r#"{"_key":true}"#)],
+        );
         assert_eq!(run.failures.len(), 3);
         assert_eq!(run.failures[0].message, "no key has been set in the metadata");
     }
@@ -226,7 +244,10 @@ mod tests {
     fn wrong_settings_are_named() {
         let config = r#"{"adjust_time":[{"field":"a","preference":"first"}]}"#;
         let message = config_error::<Dedupe>(config).unwrap().1;
-        assert!(message.starts_with("adjust_time is [") && message.ends_with("`oldest` or `newest`"), "{message}");
+        assert!(
+            message.starts_with("adjust_time is [") && message.ends_with("`oldest` or `newest`"),
+            "{message}"
+        );
         assert_eq!(config_error::<Dedupe>(r#"{"field":5}"#).unwrap().1, "field is 5, expected a string");
     }
 }

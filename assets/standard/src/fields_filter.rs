@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn records_may_have_known_fields_only() {
-        let (config, inverted) = (r#"{"known_fields":["a","b"]}"#, r#"{"known_fields":["a","b"],"invert":true}"#);
+        let (config, inverted) =
+            (r#"{"known_fields":["a","b"]}"#, r#"{"known_fields":["a","b"],"invert":true}"#);
         let cases = [
             (config, r#"{"a":1}"#, true),
             (config, "{}", true),
@@ -153,11 +154,17 @@ mod tests {
     fn wrong_settings_are_named() {
         let message = |config: &str| config_error::<FilterByRequiredFields>(config).unwrap().1;
         assert_eq!(message("{}"), "required_fields is missing");
-        assert_eq!(message(r#"{"required_fields":[]}"#), "required_fields is [], expected at least one field");
+        assert_eq!(
+            message(r#"{"required_fields":[]}"#),
+            "required_fields is [], expected at least one field"
+        );
         assert_eq!(
             message(r#"{"required_fields":["a"],"filter_type":"XOR"}"#),
             "filter_type is \"XOR\", expected AND or OR"
         );
-        assert_eq!(config_error::<FilterByUnknownFields>(r#"{"known_fields":[]}"#).unwrap().0, "known_fields");
+        assert_eq!(
+            config_error::<FilterByUnknownFields>(r#"{"known_fields":[]}"#).unwrap().0,
+            "known_fields"
+        );
     }
 }

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value as Json;
-use teraslice_guest_sdk::{ConfigError, Error, Info, Kind, Name, Operation, Path, Record, Value, Verdict, config};
+use teraslice_guest_sdk::{
+    ConfigError, Error, Info, Kind, Name, Operation, Path, Record, Value, Verdict, config,
+};
 
 use crate::{
     constant::Constant,
@@ -81,7 +83,8 @@ struct Exception {
 impl Operation for Filter {
     type Config = Config;
 
-    const INFO: Info = Info::new("filter", "Keeps or drops records by a field's value.", include_str!("filter.json"));
+    const INFO: Info =
+        Info::new("filter", "Keeps or drops records by a field's value.", include_str!("filter.json"));
 
     fn new(config: Config) -> Result<Self, ConfigError> {
         if config.field.is_empty() {
@@ -133,7 +136,9 @@ impl Test {
         match (self, value) {
             (Self::Validator(validator), value) => validator.accepts(value),
             (_, None) => false,
-            (_, Some(value)) if value.kind() == Kind::Array => value.elements().any(|value| self.accepts(value)),
+            (_, Some(value)) if value.kind() == Kind::Array => {
+                value.elements().any(|value| self.accepts(value))
+            }
             (_, Some(value)) => self.accepts(value),
         }
     }
@@ -161,10 +166,13 @@ fn test(config: &Config) -> Result<Test, ConfigError> {
     };
     match config.filter_by {
         By::Match => Ok(Test::Match(values.iter().map(Constant::new).collect())),
-        By::Regex => values.iter().map(|value| regex("value", value)).collect::<Result<_, _>>().map(Test::Regex),
+        By::Regex => {
+            values.iter().map(|value| regex("value", value)).collect::<Result<_, _>>().map(Test::Regex)
+        }
         By::IpRange => {
             let range = |value: &Json| {
-                let error = || ConfigError::new("value", value.clone(), "a range of addresses such as 10.0.0.0/8");
+                let error =
+                    || ConfigError::new("value", value.clone(), "a range of addresses such as 10.0.0.0/8");
                 value.as_str().and_then(ip::Range::read).ok_or_else(error)
             };
             values.iter().map(range).collect::<Result<_, _>>().map(Test::Ip)
@@ -195,7 +203,7 @@ fn exception(rule: &ExceptionConfig) -> Result<Exception, ConfigError> {
 }
 
 /// Returns the place of an array's element; there is none below zero.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is checked to be in range")]
+#[expect(clippy::cast_possible_truncation, reason = "it is checked to be in range")]
 fn place(index: f64) -> Option<usize> {
     (0.0..1e9).contains(&index).then_some(index as usize)
 }
@@ -220,7 +228,6 @@ fn size_of(value: Value<'_>) -> f64 {
 }
 
 /// Two bytes for each UTF-16 unit.
-#[expect(clippy::cast_precision_loss, reason = "a text is shorter than 2^53")]
 fn units(text: &str) -> f64 {
     2.0 * text.encode_utf16().count() as f64
 }

@@ -91,13 +91,20 @@ mod tests {
             (r#"{"date_field":"d","limit_past":"36h"}"#, r#"{"d":"2026-11-20T11:00Z"}"#, false),
         ];
         for (config, record, is_kept) in cases {
-            assert_eq!(Run::of::<FilterByDate>(config, &[record]).records.len() == 1, is_kept, "{config} {record}");
+            assert_eq!(
+                Run::of::<FilterByDate>(config, &[record]).records.len() == 1,
+                is_kept,
+                "{config} {record}"
+            );
         }
     }
 
     #[test]
     fn wrong_settings_are_named() {
         let message = config_error::<FilterByDate>(r#"{"limit_past":"soon"}"#).unwrap().1;
-        assert_eq!(message, "limit_past is \"soon\", expected a date, or a duration such as 1week, 2 days, 36h");
+        assert_eq!(
+            message,
+            "limit_past is \"soon\", expected a date, or a duration such as 1week, 2 days, 36h"
+        );
     }
 }

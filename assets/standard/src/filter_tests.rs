@@ -43,7 +43,8 @@ fn addresses_match_by_range() {
 
 #[test]
 fn text_matches_by_pattern() {
-    let records = [r#"{"a":"fox"}"#, r#"{"a":"Fox"}"#, r#"{"a":12}"#, r#"{"a":null}"#, "{}", r#"{"a":["ox","f"]}"#];
+    let records =
+        [r#"{"a":"fox"}"#, r#"{"a":"Fox"}"#, r#"{"a":12}"#, r#"{"a":null}"#, "{}", r#"{"a":["ox","f"]}"#];
     let by = |value: &str| format!(r#"{{"field":"a","filter_by":"regex","invert":true,"value":"{value}"}}"#);
     assert_eq!(kept(&by("/^f/"), &records), [records[0], records[5]]);
     assert_eq!(kept(&by("/^f/gi"), &records), [records[0], records[1], records[5]]);
@@ -91,7 +92,10 @@ fn wrong_settings_are_named() {
         (r#"{"field":"a","filter_by":"is"}"#, "filter_by is \"is\", expected one of"),
         (r#"{"field":"a","filter_by":"regex","value":"x"}"#, "value is \"x\", expected a regular expression"),
         (r#"{"field":"a","filter_by":"regex"}"#, "value is null, expected a regular expression"),
-        (r#"{"field":"a","filter_by":"ip_range","value":"x"}"#, "value is \"x\", expected a range of addresses"),
+        (
+            r#"{"field":"a","filter_by":"ip_range","value":"x"}"#,
+            "value is \"x\", expected a range of addresses",
+        ),
         (r#"{"field":"a","filter_by":"size","value":"x"}"#, "value is \"x\", expected a number of bytes"),
         (r#"{"field":"a","filter_by":"validator"}"#, "validation_function is null, expected one of isString"),
         (r#"{"field":"a","exception_rules":[{"field":"k"}]}"#, "exception_rules is"),

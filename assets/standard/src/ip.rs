@@ -20,7 +20,8 @@ fn number(address: IpAddr) -> (u128, bool) {
 impl Range {
     /// Reads `10.0.0.0/8`, `fd00::/8` or an address.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let (address, is_v4) = number(address.parse().ok()?);
         let width = if is_v4 { 32 } else { 128 };
         let bits = bits.map_or(Ok(width), str::parse::<u32>).ok().filter(|bits| *bits <= width)?;

@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn what_would_break_a_line_file_goes() {
-        let run = Run::of::<JsonParser>("{}", &["{\n  \"a\": 1,\r\n  \"b\": \"x\\n y\"\n}\n", "{\"a\"\0:1}\0\n"]);
+        let run =
+            Run::of::<JsonParser>("{}", &["{\n  \"a\": 1,\r\n  \"b\": \"x\\n y\"\n}\n", "{\"a\"\0:1}\0\n"]);
         assert_eq!(run.records, ["{  \"a\": 1,  \"b\": \"x\\n y\"}\n", "{\"a\":1}\n"]);
     }
 
@@ -112,7 +113,10 @@ mod tests {
         let run = Run::of_chain(&known, &steps, &[("{\n\"\\u0061\":1}\n", ""), ("[]", "")]);
         assert_eq!((run.records, run.failures.len()), (vec!["{\"\\u0061\":1,\"b\":2}\n".to_owned()], 1));
         let run = Run::of_chain(&known, &steps[1..], &[("[]", ""), ("no json", "")]);
-        assert_eq!(run.failures[1].message, "the record is no JSON object; json_parser makes one of raw bytes");
+        assert_eq!(
+            run.failures[1].message,
+            "the record is no JSON object; json_parser makes one of raw bytes"
+        );
         assert_eq!(run.counts, [[2, 0, 0, 2, 0]]);
     }
 }

@@ -131,7 +131,11 @@ mod tests {
     fn check<T: Operation>(cases: &[(&str, Pair, Pair)]) {
         for (config, before, (record, metadata)) in cases {
             let run = Run::with_metadata::<T>(config, &[*before]);
-            assert_eq!((run.records[0].as_str(), run.metadata[0].as_str()), (*record, *metadata), "{before:?}");
+            assert_eq!(
+                (run.records[0].as_str(), run.metadata[0].as_str()),
+                (*record, *metadata),
+                "{before:?}"
+            );
         }
     }
 
@@ -163,10 +167,11 @@ mod tests {
         let id = r#"{"destination":"id"}"#;
         check::<CopyMetadataField>(&[
             (id, (r#"{"a":1}"#, r#"{"_key":"k"}"#), (r#"{"a":1,"id":"k"}"#, r#"{"_key":"k"}"#)),
-            (r#"{"destination":"id","meta_key":"topic"}"#, ("{}", r#"{"topic":"t"}"#), (
-                r#"{"id":"t"}"#,
-                r#"{"topic":"t"}"#,
-            )),
+            (
+                r#"{"destination":"id","meta_key":"topic"}"#,
+                ("{}", r#"{"topic":"t"}"#),
+                (r#"{"id":"t"}"#, r#"{"topic":"t"}"#),
+            ),
             (id, (r#"{"id":1}"#, ""), ("{}", "")),
         ]);
     }

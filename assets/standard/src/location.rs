@@ -7,9 +7,11 @@ use teraslice_guest_sdk::Value;
 pub(crate) fn truncate(value: Value<'_>, places: u8) -> Option<Json> {
     match value.parse::<Json>().ok()? {
         Json::Number(number) => Some(cut(number.as_f64()?, places)),
-        Json::Array(numbers) => {
-            numbers.iter().map(|number| Some(cut(number.as_f64()?, places))).collect::<Option<_>>().map(Json::Array)
-        }
+        Json::Array(numbers) => numbers
+            .iter()
+            .map(|number| Some(cut(number.as_f64()?, places)))
+            .collect::<Option<_>>()
+            .map(Json::Array),
         Json::Object(point) => object(point, places),
         Json::String(text) => self::text(&text, places).map(Json::String),
         Json::Null | Json::Bool(_) => None,
@@ -35,8 +37,10 @@ fn number(json: &Json) -> Option<f64> {
 
 fn object(mut point: Map<String, Json>, places: u8) -> Option<Json> {
     if let Some(Json::Array(coordinates)) = point.get("coordinates") {
-        let is_point = point.get("type").and_then(Json::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("point"));
-        let cut = coordinates.iter().map(|number| Some(cut(number.as_f64()?, places))).collect::<Option<_>>()?;
+        let is_point =
+            point.get("type").and_then(Json::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("point"));
+        let cut =
+            coordinates.iter().map(|number| Some(cut(number.as_f64()?, places))).collect::<Option<_>>()?;
         let _before = point.insert("coordinates".to_owned(), Json::Array(cut));
         return is_point.then_some(Json::Object(point));
     }
@@ -49,7 +53,8 @@ fn object(mut point: Map<String, Json>, places: u8) -> Option<Json> {
 
 fn text(text: &str, places: u8) -> Option<String> {
     let short = |text: &str| text.trim().parse().ok().map(|number: f64| shorten(number, places));
-    let inner = text.trim().strip_prefix("POINT").and_then(|rest| rest.trim().strip_prefix('(')?.strip_suffix(')'));
+    let inner =
+        text.trim().strip_prefix("POINT").and_then(|rest| rest.trim().strip_prefix('(')?.strip_suffix(')'));
     if let Some(inner) = inner {
         let (lon, lat) = inner.trim().split_once(' ')?;
         let has_decimals = lon.contains('.') && lat.contains('.');
@@ -78,7 +83,11 @@ fn halve(bits: usize, mut is_upper: impl FnMut(usize, f64) -> bool) -> (f64, f64
 
 fn decode(text: &str) -> Option<(f64, f64)> {
     let digit = |byte: u8| GEOHASH.iter().position(|known| *known == byte.to_ascii_lowercase());
-    let digits = text.bytes().map(digit).collect::<Option<Vec<_>>>().filter(|digits| (1..=12).contains(&digits.len()))?;
+    let digits = text
+        .bytes()
+        .map(digit)
+        .collect::<Option<Vec<_>>>()
+        .filter(|digits| (1..=12).contains(&digits.len()))?;
     Some(halve(5 * digits.len(), |bit, _| digits[bit / 5] >> (4 - bit % 5) & 1 == 1))
 }
 
@@ -123,8 +132,17 @@ mod tests {
 
     #[test]
     fn what_is_no_location_is_refused() {
-        let cases =
-            ["true", "null", "[\"x\"]", "{}", r#"{"lat":1}"#, r#""nowhere!""#, r#""POINT (1 2)""#, r#""a,b""#, r#""""#];
+        let cases = [
+            "true",
+            "null",
+            "[\"x\"]",
+            "{}",
+            r#"{"lat":1}"#,
+            r#""nowhere!""#,
+            r#""POINT (1 2)""#,
+            r#""a,b""#,
+            r#""""#,
+        ];
         for json in cases {
             assert_eq!(truncate(Value::new(json.as_bytes()), 2), None, "{json}");
         }

@@ -42,7 +42,11 @@ impl Operation for SetField {
         if config.value.is_null() {
             return Err(ConfigError::new("value", config.value, "anything but null"));
         }
-        Ok(Self { field: config.field, json: config.value.to_string().into_bytes(), overwrite: config.overwrite })
+        Ok(Self {
+            field: config.field,
+            json: config.value.to_string().into_bytes(),
+            overwrite: config.overwrite,
+        })
     }
 
     fn process(&mut self, record: &mut Record<'_>) -> Result<Verdict, Error> {
@@ -68,7 +72,11 @@ mod tests {
             (r#"{"field":"a.b","value":1}"#, r#"{"a.b":2}"#, r#"{"a.b":2}"#),
             (r#"{"field":"a","value":{"x":[1]}}"#, r#"{"b":0}"#, r#"{"b":0,"a":{"x":[1]}}"#),
             (r#"{"field":"a","value":"é\n"}"#, r#"{"a":null}"#, r#"{"a":null}"#),
-            (r#"{"field":"a","value":"é\n","overwrite":true}"#, r#"{"a":null,"b":1}"#, r#"{"a":"é\n","b":1}"#),
+            (
+                r#"{"field":"a","value":"é\n","overwrite":true}"#,
+                r#"{"a":null,"b":1}"#,
+                r#"{"a":"é\n","b":1}"#,
+            ),
         ];
         for (config, record, expected) in cases {
             assert_eq!(Run::of::<SetField>(config, &[record]).records, [expected], "{config} {record}");

@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn a_constant_is_set_where_the_condition_holds() {
-        let config = r#"{"conditional_field":"t","conditional_values":["x",1],"set_field":"o.k","value":"v"}"#;
+        let config =
+            r#"{"conditional_field":"t","conditional_values":["x",1],"set_field":"o.k","value":"v"}"#;
         let cases = [
             (r#"{"t":"x"}"#, r#"{"t":"x","o":{"k":"v"}}"#),
             (r#"{"t":"1"}"#, r#"{"t":"1"}"#),

@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 
 use serde::Deserialize;
-use teraslice_guest_sdk::{ConfigError, Error, Held, Info, Kind, Operation, Path, Record, Released, Value, Verdict};
+use teraslice_guest_sdk::{
+    ConfigError, Error, Held, Info, Kind, Operation, Path, Record, Released, Value, Verdict,
+};
 
 use crate::js;
 
@@ -156,8 +158,10 @@ mod tests {
     fn what_is_released_runs_through_the_steps_behind() {
         let known = [Entry::of::<Sort>(), Entry::of::<Dedupe>()];
         let dedupe = r#"{"field":"k","adjust_time":[{"field":"n","preference":"newest"}]}"#;
-        let steps = [("sort", r#"{"field":"n"}"#), ("dedupe", dedupe), ("sort", r#"{"field":"n","order":"desc"}"#)];
-        let records = [(r#"{"k":1,"n":5}"#, ""), (r#"{"k":2,"n":3}"#, r#"{"_key":"x"}"#), (r#"{"k":1,"n":1}"#, "")];
+        let steps =
+            [("sort", r#"{"field":"n"}"#), ("dedupe", dedupe), ("sort", r#"{"field":"n","order":"desc"}"#)];
+        let records =
+            [(r#"{"k":1,"n":5}"#, ""), (r#"{"k":2,"n":3}"#, r#"{"_key":"x"}"#), (r#"{"k":1,"n":1}"#, "")];
         let run = Run::of_chain(&known, &steps, &records);
         assert_eq!(run.records, [r#"{"k":1,"n":5}"#, r#"{"k":2,"n":3}"#]);
         assert_eq!(run.metadata, ["", r#"{"_key":"x"}"#]);

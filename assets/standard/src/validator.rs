@@ -72,8 +72,12 @@ pub(crate) fn read(name: Option<&str>, args: &Json) -> Result<Validator, ConfigE
         "isBooleanLike" => Function::BooleanLike,
         "exists" => Function::Exists,
         "isEmpty" => Function::Empty { ignores_space: args["ignoreWhitespace"] == true },
-        "equals" => Function::Equals(args.get("value").cloned().ok_or_else(|| wrong("an object with value"))?),
-        "contains" => Function::Contains(args.get("value").cloned().ok_or_else(|| wrong("an object with value"))?),
+        "equals" => {
+            Function::Equals(args.get("value").cloned().ok_or_else(|| wrong("an object with value"))?)
+        }
+        "contains" => {
+            Function::Contains(args.get("value").cloned().ok_or_else(|| wrong("an object with value"))?)
+        }
         "inNumberRange" if args.is_object() => Function::Range {
             min: number("min", f64::NEG_INFINITY),
             max: number("max", f64::INFINITY),
@@ -95,11 +99,12 @@ pub(crate) fn read(name: Option<&str>, args: &Json) -> Result<Validator, ConfigE
 }
 
 fn length(args: &Json) -> Function {
-    let number =
-        |key: &str| args[key].as_u64().map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+    let number = |key: &str| args[key].as_u64().map(|number| usize::try_from(number).unwrap_or(usize::MAX));
     match number("size") {
         Some(size) => Function::Length { min: size, max: size },
-        None => Function::Length { min: number("min").unwrap_or(0), max: number("max").unwrap_or(usize::MAX) },
+        None => {
+            Function::Length { min: number("min").unwrap_or(0), max: number("max").unwrap_or(usize::MAX) }
+        }
     }
 }
 
@@ -137,9 +142,9 @@ impl Validator {
         match &self.function {
             Function::Kind(kind) => value.kind() == *kind,
             Function::Text(test) => value.kind() == Kind::String && test(&text()),
-            Function::Integer => {
-                value.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0)
-            }
+            Function::Integer => value
+                .as_f64()
+                .is_some_and(|number| number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0),
             Function::BooleanLike => match value.kind() {
                 Kind::Boolean | Kind::Null => true,
                 Kind::Number => value.as_f64().is_some_and(|number| number == 0.0 || number == 1.0),
@@ -185,7 +190,8 @@ fn is_equal(value: Value<'_>, wanted: &Json) -> bool {
 
 fn is_email(text: &str) -> bool {
     let Some((name, host)) = text.rsplit_once('@') else { return false };
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~.-".contains(&byte) || byte > 127;
+    let is_allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~.-".contains(&byte) || byte > 127;
     (1..=64).contains(&name.len())
         && name.bytes().all(is_allowed)
         && !name.starts_with('.')
@@ -195,7 +201,8 @@ fn is_email(text: &str) -> bool {
 }
 
 fn is_url(text: &str) -> bool {
-    let rest = ["http://", "https://", "ftp://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    let rest =
+        ["http://", "https://", "ftp://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let authority = rest[..end].rsplit_once('@').map_or(&rest[..end], |(_, host)| host);
     let host = match authority.rsplit_once(':') {
@@ -225,12 +232,13 @@ fn is_host_name(text: &str) -> bool {
 }
 
 fn is_mac_address(text: &str) -> bool {
-    let is_hex = |part: &str, len: usize| part.len() == len && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_hex =
+        |part: &str, len: usize| part.len() == len && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hex(text, 12)
         || text.split('.').count() == 3 && text.split('.').all(|part| is_hex(part, 4))
-        || [':', '-', ' ']
-            .iter()
-            .any(|delimiter| text.split(*delimiter).count() == 6 && text.split(*delimiter).all(|part| is_hex(part, 2)))
+        || [':', '-', ' '].iter().any(|delimiter| {
+            text.split(*delimiter).count() == 6 && text.split(*delimiter).all(|part| is_hex(part, 2))
+        })
 }
 
 fn is_base64(text: &str) -> bool {
@@ -275,7 +283,11 @@ mod tests {
             let validator = read(Some(name), &serde_json::from_str(args).unwrap()).unwrap();
             for (values, expected) in [(good, true), (bad, false)] {
                 for value in values {
-                    assert_eq!(validator.accepts(Some(Value::new(value.as_bytes()))), expected, "{name} {value}");
+                    assert_eq!(
+                        validator.accepts(Some(Value::new(value.as_bytes()))),
+                        expected,
+                        "{name} {value}"
+                    );
                 }
             }
         }

@@ -33,7 +33,8 @@ pub struct Spin(Name);
 impl Operation for Spin {
     type Config = NoSettings;
 
-    const INFO: Info = Info::new("test_spin", "Loops for ever at a record whose field spin is true.", NO_SETTINGS);
+    const INFO: Info =
+        Info::new("test_spin", "Loops for ever at a record whose field spin is true.", NO_SETTINGS);
 
     fn new(_config: NoSettings) -> Result<Self, ConfigError> {
         Ok(Self(Name::new("spin")))
@@ -97,7 +98,11 @@ impl Operation for Grow {
     );
 
     fn new(config: GrowConfig) -> Result<Self, ConfigError> {
-        Ok(Self { bytes: config.mebibytes as usize * 1024 * 1024, field: Name::new("grow"), held: Vec::new() })
+        Ok(Self {
+            bytes: config.mebibytes as usize * 1024 * 1024,
+            field: Name::new("grow"),
+            held: Vec::new(),
+        })
     }
 
     fn process(&mut self, record: &mut Record<'_>) -> Result<Verdict, Error> {

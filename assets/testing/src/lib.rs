@@ -10,9 +10,7 @@ pub use harm::{Grow, OutputBomb, Recurse, Spin, Trap};
 pub use refuse::{Fail, Fatal, RetryLater};
 pub use report::{Clock, Log};
 
-teraslice_guest_sdk::asset!(
-    Clock, Fail, Fatal, Grow, Log, OutputBomb, Recurse, RetryLater, Spin, Trap
-);
+teraslice_guest_sdk::asset!(Clock, Fail, Fatal, Grow, Log, OutputBomb, Recurse, RetryLater, Spin, Trap);
 
 use teraslice_guest_sdk::{Name, Record, Value};
 

@@ -18,8 +18,11 @@ pub struct Clock {
 impl Operation for Clock {
     type Config = NoSettings;
 
-    const INFO: Info =
-        Info::new("test_clock", "Writes the time and the seed of the slice to the fields now and seed.", NO_SETTINGS);
+    const INFO: Info = Info::new(
+        "test_clock",
+        "Writes the time and the seed of the slice to the fields now and seed.",
+        NO_SETTINGS,
+    );
 
     fn new(_config: NoSettings) -> Result<Self, ConfigError> {
         Ok(Self { now: Name::new("now"), seed: Name::new("seed") })

@@ -68,8 +68,9 @@ impl Chain {
     pub(crate) fn open(known: &[Entry], steps: &[(&str, &str)]) -> Result<Self, Problem> {
         let open = |(at, (name, config)): (usize, &(&str, &str))| {
             let problem = |error| Problem::BadConfig { step: number(at), error };
-            let settings: Map<String, Json> = serde_json::from_str(config)
-                .map_err(|error| problem(ConfigError::several(format!("the settings are no object: {error}"))))?;
+            let settings: Map<String, Json> = serde_json::from_str(config).map_err(|error| {
+                problem(ConfigError::several(format!("the settings are no object: {error}")))
+            })?;
             let entry = known.iter().find(|entry| entry.info.name == *name).ok_or_else(|| {
                 let names: Vec<_> = known.iter().map(|entry| entry.info.name).collect();
                 problem(ConfigError::new("_op", *name, &format!("one of {}", names.join(", "))))
@@ -132,10 +133,12 @@ impl Chain {
         if let Some(next) = self.steps.get_mut(step) {
             next.counts.received += records.len() as u64;
         }
-        for held in &records {
-            let mut record = Record::default();
+        let mut objects = Default::default();
+        for held in records {
+            let mut record = Record::with_objects(objects);
             held.load(&mut record);
             self.run(step, None, &mut record)?;
+            objects = record.into_objects();
         }
         Ok(())
     }

@@ -29,6 +29,34 @@ pub fn describe(known: &[Entry]) -> Vec<types::Operation> {
     known.iter().map(describe).collect()
 }
 
+/// Returns the length of [`names`].
+#[must_use]
+pub const fn names_len(known: &[Entry]) -> usize {
+    let (mut len, mut at) = (0, 0);
+    while at < known.len() {
+        len += known[at].info.name.len() + 1;
+        at += 1;
+    }
+    len
+}
+
+/// Returns the names of the operations, each with a line feed behind it: a section of the module, for who packs it.
+#[must_use]
+pub const fn names<const LEN: usize>(known: &[Entry]) -> [u8; LEN] {
+    let (mut names, mut len, mut at) = ([b'\n'; LEN], 0, 0);
+    while at < known.len() {
+        let name = known[at].info.name.as_bytes();
+        let mut byte = 0;
+        while byte < name.len() {
+            names[len + byte] = name[byte];
+            byte += 1;
+        }
+        len += name.len() + 1;
+        at += 1;
+    }
+    names
+}
+
 /// Prepares a chain of operations.
 ///
 /// # Errors

@@ -107,7 +107,8 @@ mod tests {
     }
 
     fn settings(json: &str) -> Result<Settings, String> {
-        read(serde_json::from_str(json).unwrap()).map_err(|error| format!("{}: {}", error.field, error.message))
+        read(serde_json::from_str(json).unwrap())
+            .map_err(|error| format!("{}: {}", error.field, error.message))
     }
 
     #[test]

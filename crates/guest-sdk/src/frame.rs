@@ -21,7 +21,9 @@ impl<'a> Frame<'a> {
     /// Returns the place of item `index` in the payload; an empty one if there is none.
     #[inline]
     pub(crate) fn range(&self, index: usize) -> (usize, usize) {
-        let Some(pair) = self.table.get(4 * index..).and_then(<[u8]>::first_chunk::<8>) else { return (0, 0) };
+        let Some(pair) = self.table.get(4 * index..).and_then(<[u8]>::first_chunk::<8>) else {
+            return (0, 0);
+        };
         let pair = u64::from_le_bytes(*pair);
         let (start, end) = ((pair & 0xFFFF_FFFF) as usize, (pair >> 32) as usize);
         if start <= end && end <= self.payload.len() { (start, end) } else { (0, 0) }

@@ -78,6 +78,10 @@ macro_rules! asset {
         const _: () = {
             use $crate::{bindings, component};
 
+            #[used]
+            #[unsafe(link_section = "teraslice-operations")]
+            static NAMES: [u8; component::names_len(OPERATIONS)] = component::names(OPERATIONS);
+
             struct Asset;
 
             impl bindings::Guest for Asset {

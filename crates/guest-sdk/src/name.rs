@@ -129,7 +129,10 @@ fn split(path: &str) -> Vec<&str> {
             parts.push(name);
         }
         parts.extend(
-            indices.split('[').filter_map(|text| text.strip_suffix(']')).map(|text| text.trim_matches(['"', '\''])),
+            indices
+                .split('[')
+                .filter_map(|text| text.strip_suffix(']'))
+                .map(|text| text.trim_matches(['"', '\''])),
         );
     }
     parts
@@ -175,14 +178,10 @@ mod tests {
 
     #[test]
     fn only_plain_whole_numbers_are_places() {
-        assert_eq!([index("0"), index("12"), index("01"), index("-1"), index("x"), index("")], [
-            Some(0),
-            Some(12),
-            None,
-            None,
-            None,
-            None
-        ]);
+        assert_eq!(
+            [index("0"), index("12"), index("01"), index("-1"), index("x"), index("")],
+            [Some(0), Some(12), None, None, None, None]
+        );
     }
 
     #[test]

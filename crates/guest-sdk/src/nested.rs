@@ -164,7 +164,8 @@ mod tests {
             ("b.c.0.e", None),
         ];
         for (text, expected) in cases {
-            let found = get(Value::new(json), &path(text)).map(|value| std::str::from_utf8(value.json()).unwrap());
+            let found =
+                get(Value::new(json), &path(text)).map(|value| std::str::from_utf8(value.json()).unwrap());
             assert_eq!(found, expected, "{text}");
         }
     }
@@ -205,7 +206,11 @@ mod tests {
         for (json, text, expected) in cases {
             let mut out = Vec::new();
             let is_removed = remove(Value::new(json.as_bytes()), &path(text), &mut out);
-            assert_eq!(is_removed.then(|| String::from_utf8(out).unwrap()).as_deref(), expected, "{json} {text}");
+            assert_eq!(
+                is_removed.then(|| String::from_utf8(out).unwrap()).as_deref(),
+                expected,
+                "{json} {text}"
+            );
         }
     }
 }

@@ -212,7 +212,8 @@ impl Object {
         self.fields.iter().position(|field| {
             field.prefix == name.prefix
                 && field.name_len as usize == len
-                && (len <= 8 || self.slice(source, field.name, field.name + field.name_len) == name.as_bytes())
+                && (len <= 8
+                    || self.slice(source, field.name, field.name + field.name_len) == name.as_bytes())
         })
     }
 
@@ -374,3 +375,7 @@ impl Seen {
         is_new
     }
 }
+
+#[cfg(test)]
+#[path = "object_tests.rs"]
+mod tests;

@@ -184,8 +184,11 @@ impl std::error::Error for ConfigError {}
 pub struct Entry {
     /// What the asset says of it.
     pub info: Info,
-    pub(crate) open: fn(Map<String, Json>) -> Result<Box<dyn AnyOperation>, ConfigError>,
+    pub(crate) open: Open,
 }
+
+/// Makes an operation of its settings.
+type Open = fn(Map<String, Json>) -> Result<Box<dyn AnyOperation>, ConfigError>;
 
 impl Entry {
     /// Lists an operation.

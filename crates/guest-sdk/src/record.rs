@@ -93,7 +93,9 @@ impl<'a> Part<'a> {
 
     fn text(&self) -> Cow<'_, [u8]> {
         match self.state {
-            State::Unread | State::Read => Cow::Borrowed(self.source.get(self.start..self.end).unwrap_or_default()),
+            State::Unread | State::Read => {
+                Cow::Borrowed(self.source.get(self.start..self.end).unwrap_or_default())
+            }
             State::Replaced => Cow::Borrowed(self.object.own()),
             State::Changed => {
                 let mut out = Buffer::default();
@@ -130,6 +132,16 @@ impl<'a> Part<'a> {
 }
 
 impl Record<'_> {
+    /// Makes a record that uses what others have allocated.
+    pub(crate) fn with_objects((data, metadata): (Object, Object)) -> Self {
+        let part = |object| Part { object, ..Part::default() };
+        Self { data: part(data), metadata: part(metadata), has_line_feed: false }
+    }
+
+    pub(crate) fn into_objects(self) -> (Object, Object) {
+        (self.data.object, self.metadata.object)
+    }
+
     /// Returns the value of a top-level field.
     #[must_use]
     #[inline]
@@ -309,5 +321,93 @@ impl Held {
         record.data.load(&self.data, 0, self.data.len());
         record.metadata.load(&self.metadata, 0, self.metadata.len());
         record.has_line_feed = self.has_line_feed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(json: &str) -> Record<'_> {
+        let mut record = Record::default();
+        record.data.load(json.as_bytes(), 0, json.len());
+        assert!(record.data.read().is_ok(), "{json}");
+        record
+    }
+
+    fn text(record: &Record<'_>) -> String {
+        String::from_utf8(record.bytes().into_owned()).unwrap()
+    }
+
+    #[test]
+    fn bytes_that_nobody_touches_are_copied() {
+        let json = r#"{"a" : 1.00 ,"b":[ 1 ],  "c":"\u0041","a":12345678901234567890}"#;
+        let mut record = record(json);
+        assert!(record.get(&Name::new("x")).is_none() && !record.remove(&Name::new("x")));
+        assert_eq!(text(&record), json);
+        record.set(&Name::new("d"), b"0");
+        assert_eq!(text(&record), r#"{"a":12345678901234567890,"b":[ 1 ],  "c":"\u0041","d":0}"#);
+    }
+
+    #[test]
+    fn fields_change_in_their_places() {
+        let mut record = record(r#"{"a":1,"b":2,"c":3,"d":4}"#);
+        record.set(&Name::new("b"), b"\"new\"");
+        record.set(&Name::new("q\"uote"), b"[]");
+        assert!(record.remove(&Name::new("a")) && record.remove(&Name::new("d")));
+        record.set(&Name::new("b"), b"20");
+        assert_eq!(text(&record), r#"{"b":20,"c":3,"q\"uote":[]}"#);
+        assert_eq!(record.get(&Name::new("q\"uote")).unwrap().json(), b"[]");
+        let fields: Vec<_> =
+            record.fields().map(|(name, value)| (name.into_owned(), value.json().len())).collect();
+        assert_eq!(fields, [("b".to_owned(), 2), ("c".to_owned(), 1), ("q\"uote".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn copies_of_copies_keep_their_value() {
+        let mut record = record(r#"{"a":{"deep":[1, 2]}}"#);
+        for (from, to) in [("a", "b"), ("b", "c"), ("c", "a"), ("a.deep[1]", "n"), ("n", "d.e"), ("x", "y")] {
+            let is_copied = record.copy_path(&Path::new(from), &Path::new(to));
+            assert_eq!(is_copied, from != "x");
+        }
+        let deep = r#"{"deep":[1, 2]}"#;
+        assert_eq!(text(&record), format!(r#"{{"a":{deep},"b":{deep},"c":{deep},"n":2,"d":{{"e":2}}}}"#));
+    }
+
+    #[test]
+    fn other_bytes_are_read_again() {
+        let mut record = record("{}");
+        record.set_bytes(br#"{"\u0062":{"c":1},"d":2}"#);
+        assert_eq!(text(&record), r#"{"\u0062":{"c":1},"d":2}"#);
+        assert!(record.data.read().is_ok());
+        assert_eq!(record.get_path(&Path::new("b.c")).unwrap().json(), b"1");
+        record.set(&Name::new("e"), b"3");
+        assert_eq!(text(&record), r#"{"\u0062":{"c":1},"d":2,"e":3}"#);
+        record.set_bytes(b"no object");
+        assert!(record.data.read().is_err());
+        assert_eq!(text(&record), "no object");
+    }
+
+    #[test]
+    fn metadata_is_read_when_asked_for() {
+        let mut record = record("{}");
+        let json = br#"{"_key":"k","n":1}"#;
+        record.metadata.load(json, 0, json.len());
+        assert_eq!(record.metadata(&Name::new("_key")).unwrap().as_str().unwrap(), "k");
+        record.set_metadata(&Name::new("n"), b"2");
+        assert!(record.remove_metadata(&Name::new("_key")));
+        assert_eq!(&*record.hold().metadata, br#"{"n":2}"#);
+        record.metadata.load(b"broken", 0, 6);
+        assert_eq!(record.metadata(&Name::new("n")), None);
+    }
+
+    #[test]
+    fn a_held_record_can_be_edited() {
+        let mut held = Held::new(br#"{"a":1}"#);
+        held.edit(|record| record.set(&Name::new("a"), b"2"));
+        assert_eq!(&*held.data, br#"{"a":2}"#);
+        let mut raw = Held::new(b"raw");
+        raw.edit(|record| record.set(&Name::new("a"), b"2"));
+        assert_eq!(&*raw.data, b"raw");
     }
 }

@@ -120,7 +120,8 @@ impl Run {
 
     fn add(&mut self, done: Done, first: u32) {
         let data = unframed(&done.data);
-        self.metadata.extend(done.metadata.map_or_else(|| vec![String::new(); data.len()], |all| unframed(&all)));
+        self.metadata
+            .extend(done.metadata.map_or_else(|| vec![String::new(); data.len()], |all| unframed(&all)));
         self.records.extend(data);
         self.origin.extend(done.origin.iter().map(|index| first + index));
         self.counts.resize(done.counts.len(), [0; 5]);
@@ -142,9 +143,9 @@ impl Run {
     /// Tells whether nothing got lost: for each step, what came in is what went out, was left out or refused.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
-        self.counts
-            .iter()
-            .all(|[received, emitted, dropped, failed, created]| received + created == emitted + dropped + failed)
+        self.counts.iter().all(|[received, emitted, dropped, failed, created]| {
+            received + created == emitted + dropped + failed
+        })
     }
 }
 
@@ -165,8 +166,12 @@ pub fn description_faults(known: &[Entry]) -> Vec<String> {
         let name = entry.info.name;
         match schema {
             Err(error) => Some(format!("{name}: the schema is no JSON: {error}")),
-            Ok(schema) if !schema["properties"].is_object() => Some(format!("{name}: the schema has no properties")),
-            Ok(_) if !entry.info.description.ends_with('.') => Some(format!("{name}: the description is no sentence")),
+            Ok(schema) if !schema["properties"].is_object() => {
+                Some(format!("{name}: the schema has no properties"))
+            }
+            Ok(_) if !entry.info.description.ends_with('.') => {
+                Some(format!("{name}: the description is no sentence"))
+            }
             Ok(_) => None,
         }
     };

@@ -78,7 +78,11 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let text = self.text()?;
-        if text.contains(&b'\\') { Some(Cow::Owned(unescape(text))) } else { Some(String::from_utf8_lossy(text)) }
+        if text.contains(&b'\\') {
+            Some(Cow::Owned(unescape(text)))
+        } else {
+            Some(String::from_utf8_lossy(text))
+        }
     }
 
     /// Returns what stands between the quotes, if it is a string.
@@ -280,8 +284,10 @@ mod tests {
     fn elements_and_members_come_in_order() {
         let elements: Vec<_> = value(r#"[ 1, [2,3] ,"x"]"#).elements().map(Value::json).collect();
         assert_eq!(elements, [&b"1"[..], b"[2,3]", b"\"x\""]);
-        let members: Vec<_> =
-            value(r#"{"a" : 1,"b\n":{}}"#).members().map(|(key, value)| (key.into_owned(), value.json())).collect();
+        let members: Vec<_> = value(r#"{"a" : 1,"b\n":{}}"#)
+            .members()
+            .map(|(key, value)| (key.into_owned(), value.json()))
+            .collect();
         assert_eq!(members, [("a".to_owned(), &b"1"[..]), ("b\n".to_owned(), b"{}")]);
         assert_eq!(value("[]").elements().count() + value("5").elements().count(), 0);
         assert_eq!(value("{}").members().count() + value("[1]").members().count(), 0);

@@ -93,11 +93,8 @@ fn compile(root: &Path, target_dir: &Path) -> Result<()> {
 fn pack(package: &Package, target_dir: &Path, dist: &Path) -> Result<()> {
     let module = target_dir.join(TARGET).join("release").join(format!("{}.wasm", package.module));
     let module = fs::read(&module).with_context(|| format!("failed to read {}", module.display()))?;
-    let manifest = Manifest {
-        name: &package.asset,
-        version: &package.version,
-        description: &package.description,
-    };
+    let manifest =
+        Manifest { name: &package.asset, version: &package.version, description: &package.description };
     let zip = bundle::pack(&manifest, &module)?;
     let path = dist.join(format!("{}-v{}.zip", package.asset, package.version));
     let is_same = fs::read(&path).is_ok_and(|old| old == zip);

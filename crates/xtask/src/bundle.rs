@@ -5,8 +5,12 @@ use std::io::{Cursor, Write as _};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 use zip::{DateTime, ZipWriter, write::SimpleFileOptions};
+
+/// Where the kit for authors lists the operations of an asset, one a line.
+const OPERATIONS: &str = "teraslice-operations";
 
 /// What `asset.json` says of the asset.
 pub(crate) struct Manifest<'a> {
@@ -32,6 +36,8 @@ pub(crate) fn pack(manifest: &Manifest<'_>, module: &[u8]) -> Result<Vec<u8>> {
         "wit": "teraslice:asset@1.0.0",
         "module": "asset.wasm",
         "sha256": digest,
+        "operations": operations(module)?,
+        "minimum_teraslice_version": env!("CARGO_PKG_VERSION"),
     });
     let description = format!("{description:#}\n");
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
@@ -41,4 +47,38 @@ pub(crate) fn pack(manifest: &Manifest<'_>, module: &[u8]) -> Result<Vec<u8>> {
         zip.write_all(content)?;
     }
     Ok(zip.finish()?.into_inner())
+}
+
+/// Returns the names of the operations of a module; none if it does not list them.
+fn operations(module: &[u8]) -> Result<Vec<&str>> {
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::CustomSection(section) = payload.context("failed to read the module")?
+            && section.name() == OPERATIONS
+        {
+            return Ok(std::str::from_utf8(section.data())?.lines().collect());
+        }
+    }
+    Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_listed_from_their_section() {
+        let mut module = b"\0asm\x01\0\0\0".to_vec();
+        assert_eq!(operations(&module).unwrap(), [""; 0]);
+        let content = [&[20], OPERATIONS.as_bytes(), b"one\ntwo\n"].concat();
+        module.extend([&[0, 29][..], &content].concat());
+        assert_eq!(operations(&module).unwrap(), ["one", "two"]);
+        assert!(operations(b"no module").is_err());
+    }
+
+    #[test]
+    fn a_module_without_the_interface_is_refused() {
+        let manifest = Manifest { name: "x", version: "1.0.0", description: "" };
+        let error = pack(&manifest, b"\0asm\x01\0\0\0garbage").unwrap_err();
+        assert_eq!(error.to_string(), "the module does not carry the interface of teraslice:asset");
+    }
 }

@@ -1,7 +1,7 @@
 //! Finds a way to compile for WebAssembly on this machine.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -15,6 +15,8 @@ const RUSTFLAGS: &str = "-C target-feature=+simd128,+bulk-memory";
 /// A machine without access to the toolchain server must not hang.
 const RUSTUP_MAX: Duration = Duration::from_mins(1);
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// What the assets need, as in their `rust-version`.
+const DEBIAN_MINOR_MIN: u32 = 95;
 
 /// A way to compile for [`TARGET`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +32,12 @@ impl Toolchain {
     pub(crate) fn cargo(self) -> Command {
         let mut cargo = Command::new("cargo");
         // What cargo sets for xtask itself must not reach the inner build.
-        cargo.env_remove("CARGO_TARGET_DIR").env_remove("RUSTC_WRAPPER").env("RUSTFLAGS", RUSTFLAGS);
+        for name in
+            ["CARGO_TARGET_DIR", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"]
+        {
+            cargo.env_remove(name);
+        }
+        cargo.env("RUSTFLAGS", RUSTFLAGS);
         if self == Self::Debian {
             cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
             if let Some(linker) = rust_lld() {
@@ -71,22 +78,32 @@ fn has_target() -> bool {
     sysroot("rustc").is_some_and(|root| Path::new(&root).join("lib/rustlib").join(TARGET).is_dir())
 }
 
-/// Tells whether Debian's compiler and its library's sources are installed.
+/// Tells whether Debian's compiler is new enough and its library's sources are installed.
 fn has_debian() -> bool {
-    sysroot(DEBIAN_RUSTC)
-        .is_some_and(|root| Path::new(&root).join("lib/rustlib/src/rust/library/std").is_dir())
+    let version = printed(DEBIAN_RUSTC, &["--version"]);
+    version.and_then(|text| minor_version(&text)).is_some_and(|minor| minor >= DEBIAN_MINOR_MIN)
+        && sysroot(DEBIAN_RUSTC)
+            .is_some_and(|root| Path::new(&root).join("lib/rustlib/src/rust/library/std").is_dir())
+}
+
+/// Returns 95 of `rustc 1.95.0 (...)`.
+fn minor_version(text: &str) -> Option<u32> {
+    text.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }
 
 fn sysroot(rustc: &str) -> Option<String> {
-    let printed = Command::new(rustc).args(["--print", "sysroot"]).stderr(Stdio::null()).output().ok()?;
+    printed(rustc, &["--print", "sysroot"])
+}
+
+fn printed(program: &str, arguments: &[&str]) -> Option<String> {
+    let printed = Command::new(program).args(arguments).stderr(Stdio::null()).output().ok()?;
     printed.status.success().then(|| String::from_utf8_lossy(&printed.stdout).trim().to_owned())
 }
 
 /// Returns the linker of the toolchain in use; Debian's compiler comes without one.
-fn rust_lld() -> Option<String> {
-    let root = sysroot("rustc")?;
-    let lld = format!("{root}/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
-    Path::new(&lld).is_file().then_some(lld)
+fn rust_lld() -> Option<PathBuf> {
+    let hosts = Path::new(&sysroot("rustc")?).join("lib/rustlib").read_dir().ok()?;
+    hosts.flatten().map(|host| host.path().join("bin/rust-lld")).find(|lld| lld.is_file())
 }
 
 /// Runs a command for at most `limit`.
@@ -104,5 +121,32 @@ fn run(command: &mut Command, limit: Duration) -> Result<()> {
             bail!("it took longer than {} seconds", limit.as_secs());
         }
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_hangs_is_ended() {
+        let error = run(Command::new("sleep").arg("60"), Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.to_string(), "it took longer than 0 seconds");
+        assert!(run(&mut Command::new("false"), RUSTUP_MAX).is_err());
+        assert!(run(&mut Command::new("true"), RUSTUP_MAX).is_ok());
+    }
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(minor_version("rustc 1.96.0 (ac68faa20 2026-05-25)"), Some(96));
+        assert_eq!(minor_version("gcc 1.96"), None);
+    }
+
+    #[test]
+    fn debian_compiles_with_its_own_compiler() {
+        let cargo = Toolchain::Debian.cargo();
+        let set: Vec<_> = cargo.get_envs().filter(|(name, _)| *name == "RUSTC").collect();
+        assert_eq!(set, [("RUSTC".as_ref(), Some(DEBIAN_RUSTC.as_ref()))]);
+        assert!(Toolchain::Installed.cargo().get_args().next().is_none());
     }
 }
