@@ -9,10 +9,12 @@
 //! - A slice counts once its whole line is in a journal; the line is written after the slice's bytes.
 //! - Bytes behind the last line's end do not count: they are cut off when the file is opened, and when a slice is aborted.
 //! - One worker at a time has a pair of files: it holds a lock on the journal. A worker that finds the lock taken, by a
-//!   predecessor that is still about, takes the next free name.
+//!   predecessor that is still about, takes the next free name. Files that nobody holds any more are cut off by others: when
+//!   one is opened, when one is closed, and when a slice is committed that was handed out again.
 //! - A slice that any journal of the execution names is not appended again. Journals of earlier processes are read once, at
-//!   the start; those of living ones when a slice is handed out again (`attempt` above 0), under a lock on the folder's
-//!   `.<execution>.lock`, so that of two workers with the same slice one sees the other's line.
+//!   the start; those of living ones when a slice was handed out again (`attempt` above 0), under a lock on the folder's
+//!   `.<execution>.lock`, so that of two workers with the same slice one sees the other's line. Each such commit makes that
+//!   file a byte longer: a worker that was given up and is slow sees it and looks too.
 
 use std::{
     collections::HashSet,
@@ -38,14 +40,17 @@ const NAMES_MAX: u32 = 64;
 pub(super) struct FilePerWorker {
     folder: PathBuf,
     prefix: String,
+    extension: String,
     encoder: Encoder,
     include_header: bool,
     fsync: bool,
     data: File,
     data_path: PathBuf,
     journal: File,
-    /// Held while a slice is committed that may have been committed elsewhere.
+    /// Held while a slice is committed: alone if it may have been committed elsewhere.
     lock: File,
+    /// The length of the lock file when journals were read last.
+    repeats: u64,
     /// Slices in journals when this sink was opened.
     earlier: HashSet<SliceId>,
     /// The end of what counts.
@@ -70,17 +75,22 @@ impl FilePerWorker {
         let (folder, prefix) = (config.path.clone(), prefix(context.ex_id));
         let target = folder.clone();
         let failed = |error: io::Error| failed(&target, &error);
+        let extension = config.extension();
         let lock = appended(&folder.join(format!(".{prefix}.lock"))).map_err(failed)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        settle_others(&folder, &prefix, &extension).map_err(failed)?;
         let (stem, journal) = own_journal(&folder, &prefix, context.worker.as_str()).map_err(failed)?;
-        let data_path = folder.join(format!("{stem}{}", config.extension()));
+        let data_path = folder.join(format!("{stem}{extension}"));
         let data = appended(&data_path).map_err(failed)?;
         let end = settle(&journal, &data).map_err(failed)?;
         let mut earlier = HashSet::new();
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
         let mut keep = |id| _ = earlier.insert(id);
         each_line(&folder, &prefix, &mut keep).map_err(failed)?;
+        let repeats = lock.metadata().map_err(failed)?.len();
         flock(&lock, FlockOperation::Unlock).map_err(|error| failed(error.into()))?;
         Ok(Self {
+            repeats,
+            extension,
             encoder: config.encoder(),
             include_header: config.include_header,
             fsync: config.fsync,
@@ -111,14 +121,34 @@ impl FilePerWorker {
         Ok(())
     }
 
+    /// Commits a slice that is in no other journal, unless slices were committed again in the meantime.
+    fn append_first(&mut self, id: SliceId) -> io::Result<()> {
+        flock(&self.lock, FlockOperation::LockShared)?;
+        let appended = match self.lock.metadata() {
+            Ok(lock) if lock.len() == self.repeats => self.append(id).map(|()| true),
+            looked => looked.map(|_| false),
+        };
+        flock(&self.lock, FlockOperation::Unlock)?;
+        if appended? { Ok(()) } else { self.append_once(id, false) }
+    }
+
     /// Commits a slice that may be in another journal.
-    fn append_once(&mut self, id: SliceId) -> io::Result<()> {
+    fn append_once(&mut self, id: SliceId, is_repeat: bool) -> io::Result<()> {
         flock(&self.lock, FlockOperation::LockExclusive)?;
-        let mut is_known = false;
-        let appended = each_line(&self.folder, &self.prefix, &mut |other| is_known |= other == id)
-            .and_then(|()| if is_known { self.cut_off() } else { self.append(id) });
+        let appended = self.append_unless_known(id, is_repeat);
         flock(&self.lock, FlockOperation::Unlock)?;
         appended
+    }
+
+    fn append_unless_known(&mut self, id: SliceId, is_repeat: bool) -> io::Result<()> {
+        settle_others(&self.folder, &self.prefix, &self.extension)?;
+        let mut is_known = false;
+        each_line(&self.folder, &self.prefix, &mut |other| is_known |= other == id)?;
+        if is_repeat {
+            self.lock.write_all(b"\n")?;
+        }
+        self.repeats = self.lock.metadata()?.len();
+        if is_known { self.cut_off() } else { self.append(id) }
     }
 
     fn cut_off(&mut self) -> io::Result<()> {
@@ -161,7 +191,8 @@ impl Sink for FilePerWorker {
         if open.is_known || self.written == self.end {
             return Ok(());
         }
-        let committed = if open.is_repeat { self.append_once(open.id) } else { self.append(open.id) };
+        let committed =
+            if open.is_repeat { self.append_once(open.id, true) } else { self.append_first(open.id) };
         committed.map_err(|error| failed(&self.data_path, &error))
     }
 
@@ -171,6 +202,13 @@ impl Sink for FilePerWorker {
             // The next slice begins with the same cut.
             tracing::warn!(path = %self.data_path.display(), %error, "failed to take back a slice");
         }
+    }
+
+    async fn close(&mut self) -> Result<(), OperationError> {
+        let settled = flock(&self.lock, FlockOperation::LockExclusive).map_err(io::Error::from);
+        let settled = settled.and_then(|()| settle_others(&self.folder, &self.prefix, &self.extension));
+        settled.map_err(|error| failed(&self.folder, &error))?;
+        flock(&self.lock, FlockOperation::Unlock).map_err(|error| failed(&self.folder, &error.into()))
     }
 }
 
@@ -210,22 +248,45 @@ fn settle(mut journal: &File, data: &File) -> io::Result<u64> {
     Ok(end)
 }
 
+/// Cuts off the files of workers that are gone. Needs the folder's lock: a worker that is about to open its files must not
+/// find them held.
+fn settle_others(folder: &Path, prefix: &str, extension: &str) -> io::Result<()> {
+    for (stem, path) in journals(folder, prefix)? {
+        let journal = appended(&path)?;
+        let data = folder.join(format!("{stem}{extension}"));
+        if flock(&journal, FlockOperation::NonBlockingLockExclusive).is_ok() && data.exists() {
+            settle(&journal, &appended(&data)?)?;
+        }
+    }
+    Ok(())
+}
+
 /// Calls `found` with each slice in the journals of an execution.
 fn each_line(folder: &Path, prefix: &str, found: &mut dyn FnMut(SliceId)) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if !name.starts_with(&format!(".{prefix}-")) || !name.ends_with(".journal") {
-            continue;
-        }
-        let text = fs::read_to_string(entry.path())?;
+    for (_, path) in journals(folder, prefix)? {
+        let text = fs::read_to_string(path)?;
         let whole = text.rfind('\n').map_or("", |at| &text[..at]);
         for id in whole.lines().filter_map(|line| line.split(' ').next()?.parse().ok()) {
             found(id);
         }
     }
     Ok(())
+}
+
+/// Returns the journals of an execution, each with the name of its data without extension.
+fn journals(folder: &Path, prefix: &str) -> io::Result<Vec<(String, PathBuf)>> {
+    let begin = format!("{prefix}-");
+    let mut journals = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let stem = name.strip_prefix('.').and_then(|name| name.strip_suffix(".journal"));
+        if let Some(stem) = stem.filter(|stem| stem.starts_with(&begin)) {
+            journals.push((stem.to_owned(), entry.path()));
+        }
+    }
+    Ok(journals)
 }
 
 fn appended(path: &Path) -> io::Result<File> {

@@ -130,6 +130,41 @@ async fn cuts_off_what_no_whole_journal_line_names() {
 }
 
 #[tokio::test]
+async fn cuts_off_what_a_dead_worker_has_left_although_none_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = sink(folder.path(), "b", "").await;
+    let mut dead = sink(folder.path(), "a", "").await;
+    commit(dead.as_mut(), &slice(1, 0)).await;
+    write(dead.as_mut(), &slice(2, 0)).await;
+    drop(dead);
+    commit(other.as_mut(), &slice(2, 1)).await;
+    assert_eq!(lines(folder.path()), twice(&[1, 2]));
+}
+
+#[tokio::test]
+async fn cuts_off_what_an_earlier_run_with_more_workers_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dead = sink(folder.path(), "b", "").await;
+    write(dead.as_mut(), &slice(1, 0)).await;
+    drop(dead);
+    let mut after = sink(folder.path(), "a", "").await;
+    commit(after.as_mut(), &slice(1, 0)).await;
+    assert_eq!(lines(folder.path()), twice(&[1]));
+}
+
+#[tokio::test]
+async fn keeps_a_slice_once_that_a_worker_given_up_commits_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut late = sink(folder.path(), "a", "").await;
+    let mut other = sink(folder.path(), "b", "").await;
+    write(late.as_mut(), &slice(1, 0)).await;
+    commit(other.as_mut(), &slice(1, 1)).await;
+    late.commit().await.unwrap();
+    commit(late.as_mut(), &slice(2, 0)).await;
+    assert_eq!(lines(folder.path()), twice(&[1, 2]));
+}
+
+#[tokio::test]
 async fn takes_another_file_while_a_predecessor_holds_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let mut old = sink(folder.path(), "w", "").await;
