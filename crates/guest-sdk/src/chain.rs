@@ -271,3 +271,7 @@ fn cut(mut message: String) -> String {
 const fn number(value: usize) -> u32 {
     value as u32
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use crate::{
     bindings::{Batch, Output, Problem, Step, teraslice::asset::types},
     chain::{self, Chain, Done},
+    host::{self, Level},
     operation::{Entry, Scope},
 };
 
@@ -64,6 +65,8 @@ pub const fn names<const LEN: usize>(known: &[Entry]) -> [u8; LEN] {
 /// When a setting cannot be worked with.
 pub fn open(known: &[Entry], steps: &[Step]) -> Result<(), Problem> {
     let steps: Vec<_> = steps.iter().map(|step| (step.operation.as_str(), step.config.as_str())).collect();
+    // All the host sees of a panic is a trap; why is in the log.
+    std::panic::set_hook(Box::new(|panic| host::log(Level::Error, &panic.to_string())));
     let chain = Chain::open(known, &steps).map_err(problem)?;
     CHAIN.set(Some(chain));
     Ok(())
