@@ -82,6 +82,9 @@ pub struct Stats {
     pub subslices: u64,
     /// Slices waiting.
     pub queued: u64,
+    /// Slices in the hands of workers.
+    #[serde(default)]
+    pub leased: u64,
     /// Times a slicer widened its range.
     pub slice_range_expansion: u64,
     /// Slices finished, failed ones included.

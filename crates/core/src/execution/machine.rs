@@ -148,8 +148,7 @@ impl Machine {
     /// Returns the statistics as clients see them.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let totals = self.journal.totals();
-        let active = self.workers.active();
+        let (totals, active) = (self.journal.totals(), self.workers.active());
         Stats {
             workers_available: (self.workers.len() - active) as u64,
             workers_active: active as u64,
@@ -159,6 +158,7 @@ impl Machine {
             failed: totals.failed,
             processed: totals.completed + totals.failed,
             queued: self.table.waiting() as u64,
+            leased: self.table.leased() as u64,
             slicers: self.slicers.active() as u64,
             operations: totals.operations.clone(),
             ..self.stats.clone()
