@@ -7,8 +7,6 @@ use tokio::time::Instant;
 
 use crate::{screen::Screen, units};
 
-/// The line on a terminal changes this often.
-const TERMINAL_EVERY: Duration = Duration::from_millis(250);
 /// Elsewhere a line is written this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 /// Rates are over this time.
@@ -19,6 +17,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub(crate) struct Progress {
     screen: Screen,
     every: Duration,
+    due: Instant,
     samples: VecDeque<Sample>,
 }
 
@@ -32,21 +31,22 @@ struct Sample {
 }
 
 impl Progress {
+    /// How often [`look`](Self::look) is to be called.
+    pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
+
     /// Starts; the first line comes after one interval.
-    pub(crate) fn new(screen: Screen) -> Self {
-        let every = if screen.is_terminal() { TERMINAL_EVERY } else { PLAIN_EVERY };
-        Self { screen, every, samples: VecDeque::new() }
+    pub(crate) fn new(screen: Screen, now: Instant) -> Self {
+        let every = if screen.is_terminal() { Self::LOOK_EVERY } else { PLAIN_EVERY };
+        Self { screen, every, due: now + every, samples: VecDeque::new() }
     }
 
-    /// Returns the time between two lines.
-    pub(crate) fn every(&self) -> Duration {
-        self.every
-    }
-
-    /// Shows a line.
-    pub(crate) fn show(&mut self, stats: &Stats, now: Instant) {
+    /// Takes down how far the run is, and shows a line when it is time.
+    pub(crate) fn look(&mut self, stats: &Stats, now: Instant) {
         let line = self.line(stats, now);
-        self.screen.show(&line);
+        if now >= self.due {
+            self.due = now + self.every;
+            self.screen.show(&line);
+        }
     }
 
     /// Takes the line away.
@@ -64,7 +64,7 @@ impl Progress {
         let oldest = *self.samples.front().unwrap_or(&latest);
         self.samples.push_back(latest);
         let time = now - oldest.at;
-        let unfinished = stats.queued + stats.workers_active;
+        let unfinished = stats.queued + stats.leased;
         let total = stats.processed + unfinished;
         let slices = if stats.queuing_complete.is_some() {
             let percent = (stats.processed * 100).checked_div(total).unwrap_or(100);
@@ -92,7 +92,7 @@ impl Progress {
 /// Estimates the time that is left; only once all slices are known.
 fn eta(stats: &Stats, finished: u64, time: Duration) -> Option<Duration> {
     stats.queuing_complete?;
-    let left = stats.queued + stats.workers_active;
+    let left = stats.queued + stats.leased;
     if finished == 0 || time.is_zero() {
         return None;
     }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn estimates_only_when_all_slices_are_known() {
         let start = Instant::now();
-        let mut progress = Progress::new(Screen::new());
+        let mut progress = Progress::new(Screen::new(), start);
         assert_eq!(progress.line(&stats(0, 10), start), "slices 0 of more than 10  records 0  workers 2");
         let later = start + Duration::from_secs(2);
         let known = Stats { queuing_complete: Some(Timestamp::default()), failed: 1, ..stats(20, 30) };

@@ -57,7 +57,7 @@ impl Summary {
         let slices = Slices {
             completed: stats.processed - stats.failed.min(stats.processed),
             failed: stats.failed,
-            unfinished: stats.queued,
+            unfinished: stats.queued + stats.leased,
         };
         let (seconds, operations) = (time.as_secs_f64(), operations.collect());
         Self { ex_id, job, status, failure, slices, seconds, operations }
@@ -111,7 +111,8 @@ impl Summary {
                 units::count(counts.dropped),
                 units::count(counts.failed),
                 units::count(counts.dead_lettered),
-                units::duration(time),
+                // Neighbours of one asset run as one; their time is on the first of them.
+                if time.is_zero() { "-".to_owned() } else { units::duration(time) },
                 units::rate(records, time),
             ]);
         }

@@ -30,11 +30,11 @@ pub(crate) async fn attend(
 ) -> Result<u8, Failure> {
     let start = context.now();
     let mut signals = Signals::new()?;
-    let mut progress = Progress::new(session.screen.clone());
+    let mut progress = Progress::new(session.screen.clone(), start);
     for warning in local.warnings() {
         session.screen.say(&format!("warning: {warning}"));
     }
-    let mut ticks = interval(progress.every());
+    let mut ticks = interval(Progress::LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     let mut is_leaving = false;
@@ -55,7 +55,7 @@ pub(crate) async fn attend(
                 handle.release().await;
             }
             end = &mut wait => break end,
-            _ = ticks.tick() => progress.show(&handle.stats(), context.now()),
+            _ = ticks.tick() => progress.look(&handle.stats(), context.now()),
         }
     };
     progress.end();
