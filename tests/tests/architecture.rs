@@ -30,7 +30,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 fn metadata() -> Metadata {
-    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).exec().unwrap()
+    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).exec().expect("cargo metadata answers")
 }
 
 /// Returns who of ours depends on whom, without dependencies of tests.
@@ -48,7 +48,7 @@ fn sources() -> Vec<PathBuf> {
     let mut folders = ["crates", "assets", "benches", "tests"].map(|name| root().join(name)).to_vec();
     let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
+        for entry in fs::read_dir(folder).expect("folders can be listed").flatten() {
             let path = entry.path();
             let name = entry.file_name();
             if path.is_dir() && name != "target" {

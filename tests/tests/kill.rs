@@ -38,7 +38,7 @@ fn stage() -> Stage {
     let stage = Stage::default();
     let mut input = String::new();
     for n in 0..RECORDS {
-        writeln!(input, "{{\"n\":{n},\"kind\":{}}}", n % 10).unwrap();
+        writeln!(input, "{{\"n\":{n},\"kind\":{}}}", n % 10).expect("memory can be written");
     }
     stage.write("input.ldjson", input);
     stage.write("job.yaml", JOB);
@@ -79,7 +79,7 @@ fn check(stage: &Stage, ended: &Ended, seed: u64, round: u64) {
 }
 
 fn start(stage: &Stage, arguments: &[&str]) -> Child {
-    stage.command(arguments).spawn().unwrap()
+    stage.command(arguments).spawn().expect("the binary starts")
 }
 
 fn seed() -> u64 {

@@ -9,8 +9,8 @@ use std::{
 use futures::{StreamExt, future::BoxFuture, stream, stream::BoxStream};
 use teraslice_core::{
     backend::{
-        BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, ExitReason,
-        Instance, InstanceId, Phase, Retire, Retired, Role, Scope, Snapshot, StopBackend,
+        BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, ExitReason, Instance,
+        InstanceId, Phase, Retire, Retired, Role, Scope, Snapshot, StopBackend,
     },
     context::Context,
 };
@@ -123,13 +123,15 @@ impl SimBackend {
         let task = self.context.spawn(async move {
             let reason = work.await;
             let mut state = backend.lock();
-            if let Some(running) = state.instances.get_mut(&place).filter(|it| it.instance.id == name(serial)) {
+            if let Some(running) = state.instances.get_mut(&place).filter(|it| it.instance.id == name(serial))
+            {
                 running.task = None;
                 backend.end(running, reason);
             }
         });
         let (phase, since) = (Phase::Running, self.context.wall());
-        let instance = Instance { id: name(serial), ex_id, generation, role, ordinal, phase, address: None, since };
+        let instance =
+            Instance { id: name(serial), ex_id, generation, role, ordinal, phase, address: None, since };
         state.instances.insert(place, Running { instance, stop, task: Some(task.abort_handle()) });
         self.hint(ex_id);
     }

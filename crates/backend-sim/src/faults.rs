@@ -44,9 +44,7 @@ impl Faults {
     /// Draws faults: each kind is absent in about half of all runs.
     #[must_use]
     pub fn draw(context: &Context) -> Self {
-        let draw = |most: f64| {
-            context.random(|random| if random.bool() { 0.0 } else { random.f64() * most })
-        };
+        let draw = |most: f64| context.random(|random| if random.bool() { 0.0 } else { random.f64() * most });
         Self {
             delay_max: Duration::from_millis(context.random(|random| random.u64(1..300))),
             duplicate: draw(0.2),

@@ -12,8 +12,8 @@ use serde_json::json;
 use teraslice_core::{
     context::Context,
     operation::{
-        Fetched, Fetcher, OperationError, OperationInfo, OperationKind, RecordStream, Sink,
-        SliceContext, Sliced, Slicer, SlicerContext, Written,
+        Fetched, Fetcher, OperationError, OperationInfo, OperationKind, RecordStream, Sink, SliceContext,
+        Sliced, Slicer, SlicerContext, Written,
     },
     registry::{Reader, SinkKind, WorkerContext},
 };
@@ -66,7 +66,7 @@ impl SimReaderConfig {
     }
 
     const fn is_flaky(&self, number: u64) -> bool {
-        self.flaky_every > 0 && number % self.flaky_every == 0
+        self.flaky_every > 0 && number.is_multiple_of(self.flaky_every)
     }
 }
 

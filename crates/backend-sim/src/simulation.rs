@@ -229,7 +229,8 @@ impl Simulation {
     }
 
     fn expected(&self, ex_id: ExId) -> BTreeMap<SliceId, Vec<String>> {
-        let all = (0..self.slicers).flat_map(|slicer| (0..self.reader.slices).map(move |number| (slicer, number)));
+        let all =
+            (0..self.slicers).flat_map(|slicer| (0..self.reader.slices).map(move |number| (slicer, number)));
         let good = all.filter(|(_, number)| !self.reader.is_bad(*number));
         let slice = |(slicer, number)| {
             (SliceId::derive(ex_id, slicer, number + 1), SimRequest { slicer, number }.records())

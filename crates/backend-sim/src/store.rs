@@ -5,9 +5,7 @@ use std::{fmt, future::Future, sync::Arc};
 use async_trait::async_trait;
 use teraslice_core::{
     context::Context,
-    store::{
-        Flush, Ledger, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Writer,
-    },
+    store::{Flush, Ledger, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Writer},
 };
 use teraslice_model::{
     dead_letter::DeadLetter,
@@ -43,7 +41,10 @@ impl FaultyStore {
         Ok(())
     }
 
-    async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
         sleep(self.faults.delay(&self.context)).await;
         self.strike()?;
         let answer = call.await;

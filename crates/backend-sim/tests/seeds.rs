@@ -29,8 +29,9 @@ fn loses_and_doubles_nothing_under_any_seed() {
             Err(violation) => violations.push(violation.to_string()),
         }
     }
-    assert_eq!(violations, [String::new(); 0], "replay one with TERASLICE_SIM_SEED");
-    assert!(epochs > 0, "controllers have run");
+    assert_eq!(violations, Vec::<String>::new(), "replay one with TERASLICE_SIM_SEED");
+    let runs = seeds().count() as u64;
+    assert!(runs == 1 || epochs > runs * 5 / 4, "{epochs} controllers in {runs} runs: too few were killed");
 }
 
 #[test]

@@ -367,7 +367,11 @@ impl Pace {
         }
         let in_two_windows = f64::from(self.finished) * 2.0 * PACE_WINDOW.div_duration_f64(elapsed);
         (self.since, self.finished) = (now, 0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, not negative")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, not negative"
+        )]
         let wanted = (in_two_windows as u32).min(credits_max);
         let more = wanted.saturating_sub(self.credits);
         self.credits += more;
