@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 /// What assets are compiled for.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// Wide vectors halve the time it takes to scan a record.
-const RUSTFLAGS: &str = "-C target-feature=+simd128,+bulk-memory";
+const FEATURES: &str = "-Ctarget-feature=+simd128,+bulk-memory";
 /// A machine without access to the toolchain server must not hang.
 const RUSTUP_MAX: Duration = Duration::from_mins(1);
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -32,12 +32,10 @@ impl Toolchain {
     pub(crate) fn cargo(self) -> Command {
         let mut cargo = Command::new("cargo");
         // What cargo sets for xtask itself must not reach the inner build.
-        for name in
-            ["CARGO_TARGET_DIR", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"]
-        {
+        for name in ["CARGO_TARGET_DIR", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
             cargo.env_remove(name);
         }
-        cargo.env("RUSTFLAGS", RUSTFLAGS);
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags());
         if self == Self::Debian {
             cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
             if let Some(linker) = rust_lld() {
@@ -72,6 +70,17 @@ pub(crate) fn find() -> Result<Toolchain> {
         "no way to compile for {TARGET}: run `rustup target add {TARGET}`, \
          or on Debian, as root, `apt-get install rustc-web rust-web-src`"
     )
+}
+
+/// Returns the flags, with a separator that no path holds between them.
+fn rustflags() -> String {
+    let mut flags = vec![FEATURES.to_owned()];
+    let home = std::env::var("HOME").map(|home| format!("{home}/.cargo"));
+    if let Ok(home) = std::env::var("CARGO_HOME").or(home) {
+        // Messages of panics name files; the same asset should come out on every machine.
+        flags.push(format!("--remap-path-prefix={home}=cargo"));
+    }
+    flags.join("\x1f")
 }
 
 fn has_target() -> bool {
