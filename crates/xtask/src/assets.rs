@@ -26,7 +26,9 @@ struct Package {
 
 /// Builds the named assets, or all.
 pub(crate) fn build(names: &[String]) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
+    // Not as it was when this was compiled: checkouts may share a folder of built programs.
+    let here = std::env::var("CARGO_MANIFEST_DIR").context("it is to be run as `cargo xtask`")?;
+    let root = Path::new(&here).join("../../assets");
     let root = root.canonicalize().context("there is no folder assets")?;
     let packages = packages(&root)?;
     for name in names {
@@ -80,13 +82,41 @@ fn packages(root: &Path) -> Result<Vec<Package>> {
 }
 
 fn compile(root: &Path, target_dir: &Path) -> Result<()> {
-    let mut cargo = toolchain::find()?.cargo();
+    let toolchain = toolchain::find()?;
+    forget_other_checkout(root, target_dir)?;
+    let mut cargo = toolchain.cargo();
     cargo.current_dir(root).args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(target_dir);
     let status = cargo.status().context("failed to run cargo")?;
     if !status.success() {
         bail!("building the assets failed: {status}");
     }
     Ok(())
+}
+
+/// Removes what another checkout has built of our own packages.
+///
+/// Cargo knows them by their place in the checkout and by the age of their files: it would take the others' for ours.
+fn forget_other_checkout(root: &Path, target_dir: &Path) -> Result<()> {
+    let stamp = target_dir.join("checkout");
+    let ours = root.as_os_str().as_encoded_bytes();
+    if fs::read(&stamp).is_ok_and(|last| last == ours) {
+        return Ok(());
+    }
+    if target_dir.is_dir() {
+        let cleaned = Command::new("cargo")
+            .current_dir(root)
+            .env_remove("CARGO_TARGET_DIR")
+            .args(["clean", "--quiet", "--workspace", "--package", "teraslice-guest-sdk", "--release"])
+            .args(["--target", TARGET, "--target-dir"])
+            .arg(target_dir)
+            .status()
+            .context("failed to run cargo clean")?;
+        if !cleaned.success() {
+            bail!("cleaning {} failed: {cleaned}", target_dir.display());
+        }
+    }
+    fs::create_dir_all(target_dir).with_context(|| format!("failed to create {}", target_dir.display()))?;
+    fs::write(&stamp, ours).with_context(|| format!("failed to write {}", stamp.display()))
 }
 
 #[expect(clippy::print_stdout, reason = "a command line program")]
