@@ -4,8 +4,10 @@ use std::{fmt::Write, process::Child, thread::sleep, time::Duration};
 
 use teraslice_tests::{Ended, Stage, balanced, children, finish, kill};
 
-/// Times that each kind of process is killed.
-const ROUNDS: u64 = 50;
+/// Runs that are killed, every other one with worker processes.
+const RUNS: u64 = 100;
+/// Runs that lose worker processes, two each.
+const RUNS_WITH_LOSSES: u64 = 50;
 /// Records of the input; 1 in 10 is dropped.
 const RECORDS: u64 = 3_000;
 /// A killed run was at work for at most this long; an undisturbed one takes about as long.
@@ -91,9 +93,10 @@ fn seed() -> u64 {
 fn a_killed_run_goes_on_where_it_stopped() {
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
-    for round in 0..ROUNDS {
+    for round in 0..RUNS {
         let stage = stage();
-        let run = start(&stage, &["run", "job.yaml", "-o", "json"]);
+        let mode: &[&str] = if round % 2 == 0 { &[] } else { &["--processes"] };
+        let run = start(&stage, &[&["run", "job.yaml", "-o", "json"], mode].concat());
         sleep(WORK_MAX.mul_f64(random.f64()));
         kill(run.id());
         let _killed = finish(run, RUN_MAX);
@@ -106,7 +109,7 @@ fn a_run_outlives_its_worker_processes() {
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kills = 0;
-    for round in 0..ROUNDS {
+    for round in 0..RUNS_WITH_LOSSES {
         let stage = stage();
         let slower = ["--processes", "--set", "operations.3.ms=15"];
         let run = start(&stage, &[&["run", "job.yaml", "-o", "json"], &slower[..]].concat());
@@ -121,5 +124,5 @@ fn a_run_outlives_its_worker_processes() {
         let ended = finish(run, RUN_MAX);
         check(&stage, &ended, seed, round);
     }
-    assert!(kills >= ROUNDS, "{kills} workers were killed");
+    assert!(kills >= RUNS_WITH_LOSSES, "{kills} workers were killed");
 }
