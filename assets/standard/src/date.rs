@@ -266,5 +266,4 @@ const fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 #[cfg(test)]
-#[path = "date_tests.rs"]
 mod tests;

@@ -233,5 +233,4 @@ fn units(text: &str) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "filter_tests.rs"]
 mod tests;

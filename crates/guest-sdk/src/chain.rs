@@ -273,5 +273,4 @@ const fn number(value: usize) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "chain_tests.rs"]
 mod tests;

@@ -377,5 +377,4 @@ impl Seen {
 }
 
 #[cfg(test)]
-#[path = "object_tests.rs"]
 mod tests;
