@@ -35,6 +35,7 @@ lint: assets ## checks formatting and runs clippy
 	cargo fmt --all -- --check
 	cd assets && cargo fmt --all -- --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	cd assets && CARGO_TARGET_DIR=$(CACHE)/assets-native-target cargo clippy --release --all-targets -- -D warnings
 
 docs: assets ## builds the documentation; what is undocumented is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
