@@ -7,6 +7,7 @@ mod history;
 mod resume;
 mod run;
 mod session;
+mod signals;
 mod validate;
 mod worker;
 

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -293,6 +294,21 @@ fn drains_on_a_signal_and_goes_on_with_resume() {
         wanted.sort_unstable();
         assert_eq!(place.output("out"), wanted);
     }
+}
+
+#[test]
+fn leaves_at_once_on_a_second_signal() {
+    let place = Place::new();
+    slow_job(&place);
+    let mut child = place.start(&["run", "slow.yaml", "--set", "operations.1.ms=600000"]);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert!(next().starts_with("execution "));
+    kill(&child, "-INT");
+    assert!(next().starts_with("interrupted: "));
+    kill(&child, "-INT");
+    assert!(next().starts_with("resume with: teraslice resume "));
+    assert_eq!(child.wait().unwrap().code(), Some(75));
 }
 
 #[test]

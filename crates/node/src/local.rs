@@ -17,9 +17,9 @@ use teraslice_backend_native::{
     socket::{SECRET, Secret},
 };
 use teraslice_core::{
-    backend::{ClusterBackend, StopBackend},
+    backend::StopBackend,
     context::Context,
-    engine::{Charge, CommandError, Engine, EngineError, EngineHandle, EngineOptions, View},
+    engine::{Charge, CommandError, Condition, Engine, EngineError, EngineHandle, EngineOptions, View},
     execution::{ControllerError, ExecutionEnd, Limits},
     plan::Plan,
     store::{StateStore, StoreError},
@@ -27,7 +27,6 @@ use teraslice_core::{
 use teraslice_model::{
     execution::{Execution, Stats},
     id::ExId,
-    problem::Problem,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -82,7 +81,6 @@ pub struct Local {
     view: watch::Receiver<View>,
     launcher: LocalLauncher,
     failures: mpsc::UnboundedReceiver<ControllerError>,
-    warnings: Vec<Problem>,
 }
 
 /// Why an execution could not start or go on. It can be resumed.
@@ -91,9 +89,6 @@ pub enum LocalError {
     /// Worker processes cannot be started.
     #[error("failed to prepare worker processes")]
     Processes(#[source] io::Error),
-    /// The backend refuses the job.
-    #[error("the job cannot run on this machine")]
-    Refused(Vec<Problem>),
     /// The execution could not be handed over to the engine.
     #[error("failed to submit the execution")]
     Submit(#[source] CommandError),
@@ -149,7 +144,6 @@ impl Local {
         // The name tells this run's processes from those of others: an execution runs once at a time.
         let options = NativeOptions::new(format!("run-{ex_id}"), task_mode(), worker_mode);
         let backend = Arc::new(NativeBackend::new(options, context.clone()));
-        let warnings = backend.validate(plan.job()).map_err(LocalError::Refused)?;
         let mut options = EngineOptions::new(config.check_environment());
         options.charge = Charge::Submitted;
         options.patience.drain_grace = config.shutdown_timeout;
@@ -160,19 +154,13 @@ impl Local {
             Wanted::Stored(ex_id, workers) => resume(&handle, ex_id, workers).await,
         };
         let view = view.map_err(LocalError::Submit)?;
-        Ok(Self { ex_id, store, engine: handle, running, view, launcher, failures, warnings })
-    }
-
-    /// Returns what the job asks for and this machine does not do.
-    #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
-        &self.warnings
+        Ok(Self { ex_id, store, engine: handle, running, view, launcher, failures })
     }
 
     /// Returns a handle to watch and end it by.
     #[must_use]
     pub fn handle(&self) -> LocalHandle {
-        LocalHandle { engine: self.engine.clone(), launcher: self.launcher.clone() }
+        LocalHandle { engine: self.engine.clone(), launcher: self.launcher.clone(), view: self.view.clone() }
     }
 
     /// Waits for the end, and until nothing of the execution runs any more.
@@ -220,6 +208,7 @@ impl Local {
 pub struct LocalHandle {
     engine: EngineHandle,
     launcher: LocalLauncher,
+    view: watch::Receiver<View>,
 }
 
 impl LocalHandle {
@@ -227,6 +216,12 @@ impl LocalHandle {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.launcher.stats()
+    }
+
+    /// Returns what keeps the execution from being as wanted.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<Condition> {
+        self.view.borrow().conditions.clone()
     }
 
     /// Lets the slices at work finish, then ends and leaves the execution to a later run; [`Local::wait`] tells when.

@@ -1,43 +1,43 @@
 //! Attends a run on this machine: shows progress, takes signals, sums up.
 
-use std::{future::pending, process};
+use std::{process, time::Duration};
 
 use teraslice_core::{
+    backend::ExitReason,
     context::Context,
+    engine::Condition,
     execution::{ControllerError, ExecutionEnd},
-    plan::Plan,
+    store::{StateStore, StoreError},
 };
-use teraslice_model::{id::ExId, status::Status};
+use teraslice_model::{execution::Stats, id::ExId, status::Status};
 use teraslice_node::{
     exit_code,
-    local::{Local, LocalError},
+    local::{Local, LocalError, record},
 };
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::session::Session;
+use super::{
+    session::{Session, of_store},
+    signals::Signals,
+};
 use crate::{failure::Failure, output, progress::Progress, summary::Summary};
 
 /// Waits for the end of a run and prints its summary; returns the exit code.
 pub(crate) async fn attend(
     session: &Session,
     context: &Context,
-    plan: &Plan,
+    store: &dyn StateStore,
     ex_id: ExId,
     local: Local,
+    mut signals: Signals,
 ) -> Result<u8, Failure> {
     let start = context.now();
-    let mut signals = Signals::new()?;
     let mut progress = Progress::new(session.screen.clone(), start);
-    for warning in local.warnings() {
-        session.screen.say(&format!("warning: {warning}"));
-    }
     let mut ticks = interval(Progress::LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     let mut is_leaving = false;
+    let mut troubles = Troubles::default();
     let handle = local.handle();
     let wait = local.wait();
     tokio::pin!(wait);
@@ -55,15 +55,16 @@ pub(crate) async fn attend(
                 handle.release().await;
             }
             end = &mut wait => break end,
-            _ = ticks.tick() => progress.look(&handle.stats(), context.now()),
+            _ = ticks.tick() => {
+                troubles.look(session, handle.conditions());
+                progress.look(&handle.stats(), context.now());
+            }
         }
     };
     progress.end();
-    let end = end.map_err(of_local)?;
-    let ExecutionEnd { status, failure, stats, is_resumable } = end;
-    let names: Vec<_> = plan.operations().iter().map(|info| info.name.clone()).collect();
-    let (job, time) = (plan.job().name.clone(), context.now() - start);
-    let summary = Summary::new(ex_id, job, status, failure, &stats, time, &names);
+    let ExecutionEnd { status, stats, is_resumable, .. } = end.map_err(of_local)?;
+    let time = context.now() - start;
+    let summary = summary(store, ex_id, stats, time).await.map_err(of_store)?;
     output::print(session.output(), &summary, || summary.render())?;
     if is_resumable {
         session.screen.say(&goodbye(ex_id));
@@ -75,6 +76,58 @@ pub(crate) async fn attend(
     })
 }
 
+async fn summary(
+    store: &dyn StateStore,
+    ex_id: ExId,
+    stats: Stats,
+    time: Duration,
+) -> Result<Summary, StoreError> {
+    let stored = store.execution(ex_id).await?;
+    let mut execution = stored.ok_or_else(|| StoreError::NotFound { what: format!("execution {ex_id}") })?;
+    execution.stats = stats;
+    let failed = record::first_failed(store, ex_id, Summary::ERRORS_MAX).await?;
+    Ok(Summary::new(&execution, &failed, time))
+}
+
+/// What is in the way of a run, each told once.
+#[derive(Default)]
+struct Troubles {
+    told: Vec<String>,
+}
+
+impl Troubles {
+    fn look(&mut self, session: &Session, conditions: Vec<Condition>) {
+        let present: Vec<_> = conditions.iter().map(describe).collect();
+        for trouble in present.iter().filter(|trouble| !self.told.contains(trouble)) {
+            session.screen.say(&format!("warning: {trouble}"));
+        }
+        self.told = present;
+    }
+}
+
+fn describe(condition: &Condition) -> String {
+    match condition {
+        Condition::ControllerFailing { exits, last } => {
+            format!("the controller has ended {exits} times too early, the last time with {}", reason(last))
+        }
+        Condition::WorkersFailing { last, .. } => {
+            format!("workers end soon after they start, the last one with {}", reason(last))
+        }
+        Condition::Waiting(reason) => format!("waiting: {reason}"),
+        Condition::Unavailable(reason) => format!("trying again: {reason}"),
+    }
+}
+
+fn reason(exit: &ExitReason) -> String {
+    match exit {
+        ExitReason::Completed => "nothing left to do".to_owned(),
+        ExitReason::Code(code) => format!("exit code {code}"),
+        ExitReason::Signal(signal) => format!("signal {signal}"),
+        ExitReason::OutOfMemory => "lack of memory".to_owned(),
+        ExitReason::Unknown => "an unknown cause".to_owned(),
+    }
+}
+
 fn goodbye(ex_id: ExId) -> String {
     format!("resume with: teraslice resume {ex_id}")
 }
@@ -83,49 +136,11 @@ fn goodbye(ex_id: ExId) -> String {
 pub(crate) fn of_local(error: LocalError) -> Failure {
     let code = match &error {
         LocalError::Controller(ControllerError::Fenced(_)) => exit_code::FENCED,
-        LocalError::Controller(ControllerError::NotRunnable { .. }) | LocalError::Refused(_) => {
-            exit_code::BAD_JOB
-        }
+        LocalError::Controller(ControllerError::NotRunnable { .. }) => exit_code::BAD_JOB,
         LocalError::Controller(ControllerError::Store(_)) | LocalError::Store(_) | LocalError::Submit(_) => {
             exit_code::STATE
         }
         LocalError::Processes(_) | LocalError::Engine(_) => exit_code::INTERNAL,
     };
-    match error {
-        LocalError::Refused(problems) => {
-            Failure::text(code, "the job cannot run on this machine").with_problems(problems)
-        }
-        other => Failure::new(code, other),
-    }
-}
-
-/// The signals that ask a program to end.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let listen = || Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));
-        let listening: std::io::Result<_> = listen();
-        let (interrupt, terminate) = listening.map_err(|error| {
-            Failure::new(
-                exit_code::INTERNAL,
-                anyhow::Error::new(error).context("failed to listen for signals"),
-            )
-        })?;
-        Ok(Self { interrupt, terminate })
-    }
-
-    async fn next(&mut self) {
-        let received = tokio::select! {
-            received = self.interrupt.recv() => received,
-            received = self.terminate.recv() => received,
-        };
-        if received.is_none() {
-            // No more signals can come: wait for everything else.
-            pending::<()>().await;
-        }
-    }
+    Failure::new(code, error)
 }

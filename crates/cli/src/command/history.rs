@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use teraslice_core::{
     context::Context,
-    store::{Page, StateStore, StoreError},
+    store::{Page, SliceRecord, StateStore, StoreError},
 };
 use teraslice_model::{execution::Execution, id::ExId, status::Status, timestamp::Timestamp};
 use teraslice_node::{exit_code, local::record};
@@ -15,7 +15,7 @@ use crate::{
     args::History,
     failure::Failure,
     output,
-    summary::Summary,
+    summary::{Summary, job_name},
     table::{Align, Table},
     units,
 };
@@ -26,25 +26,39 @@ pub(crate) fn execute(session: &Session, arguments: &History) -> Result<u8, Fail
     let runtime = runtime(None)?;
     let _guard = runtime.enter();
     let store = session.store_read_only(&Context::system())?;
-    let found = match store {
-        Some(store) => runtime.block_on(find(store.as_ref(), arguments)).map_err(of_store)?,
-        None => Vec::new(),
+    let found = store.map(|store| runtime.block_on(find(store.as_ref(), arguments)));
+    let found = found.transpose().map_err(of_store)?.unwrap_or_default();
+    let Some(ex_id) = arguments.ex_id else {
+        let rows: Vec<_> = found.iter().map(|(execution, _)| Row::of(execution)).collect();
+        output::print(session.output(), &rows, || render(&rows))?;
+        return Ok(exit_code::DONE);
     };
-    if let Some(ex_id) = arguments.ex_id {
-        return show(session, ex_id, found.into_iter().next());
-    }
-    let rows: Vec<_> = found.iter().map(Row::of).collect();
-    output::print(session.output(), &rows, || render(&rows))?;
+    let (execution, failed) = found.into_iter().next().ok_or_else(|| {
+        Failure::text(exit_code::BAD_JOB, format!("there is no execution {ex_id}"))
+            .with_hint("`teraslice history` lists all runs")
+    })?;
+    let summary = Summary::new(&execution, &failed, time(&execution));
+    output::print(session.output(), &summary, || summary.render())?;
     Ok(exit_code::DONE)
 }
 
-async fn find(store: &dyn StateStore, arguments: &History) -> Result<Vec<Execution>, StoreError> {
-    let mut found = match arguments.ex_id {
+/// Finds the runs that are asked for; if only one is, its first failed slices too.
+async fn find(
+    store: &dyn StateStore,
+    arguments: &History,
+) -> Result<Vec<(Execution, Vec<SliceRecord>)>, StoreError> {
+    let executions = match arguments.ex_id {
         Some(ex_id) => store.execution(ex_id).await?.into_iter().collect(),
         None => store.executions(Page { from: 0, size: arguments.size }).await?,
     };
-    for execution in &mut found {
-        record::refresh(store, execution).await?;
+    let mut found = Vec::new();
+    for mut execution in executions {
+        record::refresh(store, &mut execution).await?;
+        let failed = match arguments.ex_id {
+            Some(ex_id) => record::first_failed(store, ex_id, Summary::ERRORS_MAX).await?,
+            None => Vec::new(),
+        };
+        found.push((execution, failed));
     }
     Ok(found)
 }
@@ -69,24 +83,22 @@ impl Row {
         let stats = &execution.stats;
         Self {
             ex_id: execution.ex_id,
-            job: job_name(execution),
+            job: job_name(execution).to_owned(),
             status: execution.status,
             is_resumable: !execution.status.is_terminal(),
             completed: stats.processed.saturating_sub(stats.failed),
             failed: stats.failed,
             records: stats.operations.first().map_or(0, |reader| reader.emitted),
             created: execution.created,
-            millis: u64::try_from(millis(execution)).unwrap_or_default(),
+            millis: u64::try_from(time(execution).as_millis()).unwrap_or_default(),
         }
     }
 }
 
-fn millis(execution: &Execution) -> i64 {
-    execution.updated.as_millis() - execution.created.as_millis()
-}
-
-fn job_name(execution: &Execution) -> String {
-    execution.job.get("name").and_then(|name| name.as_str()).unwrap_or_default().to_owned()
+/// Returns the time from the start of a run to its last change.
+fn time(execution: &Execution) -> Duration {
+    let millis = execution.updated.as_millis() - execution.created.as_millis();
+    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }
 
 fn render(rows: &[Row]) -> String {
@@ -119,21 +131,4 @@ fn render(rows: &[Row]) -> String {
         ]);
     }
     table.render()
-}
-
-/// Shows the summary of one run.
-fn show(session: &Session, ex_id: ExId, execution: Option<Execution>) -> Result<u8, Failure> {
-    let execution = execution.ok_or_else(|| {
-        Failure::text(exit_code::BAD_JOB, format!("there is no execution {ex_id}"))
-            .with_hint("`teraslice history` lists all runs")
-    })?;
-    let operations = execution.job.get("operations").and_then(|all| all.as_array());
-    let name =
-        |op: &serde_json::Value| op.get("_op").and_then(|op| op.as_str()).unwrap_or_default().to_owned();
-    let names: Vec<_> = operations.into_iter().flatten().map(name).collect();
-    let time = Duration::from_millis(u64::try_from(millis(&execution)).unwrap_or_default());
-    let (job, status, failure) = (job_name(&execution), execution.status, execution.failure.clone());
-    let summary = Summary::new(ex_id, job, status, failure, &execution.stats, time, &names);
-    output::print(session.output(), &summary, || summary.render())?;
-    Ok(exit_code::DONE)
 }

@@ -1,6 +1,6 @@
 //! `teraslice resume`: goes on where a run was interrupted or killed.
 
-use std::{env, path::Path};
+use std::{env, path::Path, sync::Arc};
 
 use teraslice_core::{context::Context, store::StateStore};
 use teraslice_model::{execution::Execution, job::RawJob};
@@ -12,6 +12,7 @@ use teraslice_node::{
 use super::{
     attend::{attend, of_local},
     session::{Session, of_store, runtime},
+    signals::Signals,
 };
 use crate::{args::Resume, failure::Failure};
 
@@ -19,6 +20,7 @@ use crate::{args::Resume, failure::Failure};
 pub(crate) fn execute(session: &Session, arguments: &Resume) -> Result<u8, Failure> {
     let runtime = runtime(None)?;
     let _guard = runtime.enter();
+    let signals = Signals::listen()?;
     let context = Context::system();
     let store = session.store(&context)?;
     let execution = runtime.block_on(find(store.as_ref(), arguments))?;
@@ -33,8 +35,8 @@ pub(crate) fn execute(session: &Session, arguments: &Resume) -> Result<u8, Failu
     let workers = session.workers(arguments.workers)?;
     let wanted = Wanted::Stored(execution.ex_id, arguments.workers.workers);
     let done = runtime.block_on(Box::pin(async {
-        let local = Local::start(&context, &session.parts, store, &plan, wanted, workers).await;
-        attend(session, &context, &plan, execution.ex_id, local.map_err(of_local)?).await
+        let local = Local::start(&context, &session.parts, Arc::clone(&store), &plan, wanted, workers).await;
+        attend(session, &context, store.as_ref(), execution.ex_id, local.map_err(of_local)?, signals).await
     }));
     runtime.shutdown_background();
     done

@@ -1,6 +1,6 @@
 //! `teraslice run`: a job on this machine, from start to end.
 
-use std::env;
+use std::{env, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use teraslice_core::context::Context;
@@ -14,6 +14,7 @@ use super::{
     attend::{attend, of_local},
     dry_run,
     session::{Session, of_store, runtime},
+    signals::Signals,
 };
 use crate::{args::Run, failure::Failure};
 
@@ -39,6 +40,7 @@ pub(crate) fn execute(session: &Session, arguments: &Run) -> Result<u8, Failure>
 }
 
 async fn run(session: &Session, arguments: &Run, job: RawJob, prepared: Prepared) -> Result<u8, Failure> {
+    let signals = Signals::listen()?;
     let context = Context::system();
     let store = session.store(&context)?;
     let metadata = metadata(arguments);
@@ -49,8 +51,8 @@ async fn run(session: &Session, arguments: &Run, job: RawJob, prepared: Prepared
     session.screen.say(&format!("execution {ex_id} of job {:?}", plan.job().name));
     let workers = session.workers(arguments.workers)?;
     let wanted = Wanted::New(Box::new(execution));
-    let local = Local::start(&context, &session.parts, store, &plan, wanted, workers).await;
-    attend(session, &context, &plan, ex_id, local.map_err(of_local)?).await
+    let local = Local::start(&context, &session.parts, Arc::clone(&store), &plan, wanted, workers).await;
+    attend(session, &context, store.as_ref(), ex_id, local.map_err(of_local)?, signals).await
 }
 
 /// Notes down where the run was started, so that `resume` finds relative paths again.

@@ -4,11 +4,12 @@ use serde_json::{Map, Value};
 use teraslice_core::{
     context::Context,
     plan::Plan,
-    store::{Page, StateStore, StoreError},
+    store::{Page, SliceRecord, StateStore, StoreError},
 };
 use teraslice_model::{
     execution::{Execution, JobRecord, Stats},
     id::{Epoch, ExId, Generation},
+    slice::SliceState,
     status::Status,
 };
 
@@ -79,4 +80,17 @@ pub async fn refresh(store: &dyn StateStore, execution: &mut Execution) -> Resul
     stats.queued = counts.pending;
     stats.operations = totals.operations;
     Ok(())
+}
+
+/// Returns the first slices that were given up, with the reasons.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub async fn first_failed(
+    store: &dyn StateStore,
+    execution: ExId,
+    count: u64,
+) -> Result<Vec<SliceRecord>, StoreError> {
+    store.slices(execution, SliceState::Error, Page { from: 0, size: count }).await
 }
