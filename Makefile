@@ -14,7 +14,7 @@ assets: ## builds the WebAssembly assets
 	cargo xtask assets
 
 build: assets ## builds the binary, the standard asset inside
-	cargo build --release --package teraslice-cli
+	cargo build --release --workspace --bins
 
 demo: build ## runs examples/flights/job.yaml and shows the result
 	@TERASLICE=$(TERASLICE) CACHE=$(CACHE) examples/flights/demo.sh
