@@ -5,7 +5,7 @@ mod sink;
 
 use std::{fs, num::NonZero, sync::Arc, time::Duration};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Map;
 use teraslice_core::{
     context::Context,
@@ -52,17 +52,42 @@ pub struct DryRun {
     /// Reasons of those that failed.
     pub failures: Vec<String>,
     /// The operations in the job's order, with their counts over the sampled slices that completed.
-    pub operations: Vec<(String, Counts)>,
+    pub operations: Vec<SampledOperation>,
     /// Time that the sampled slices took, one after the other.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
     pub time: Duration,
     /// Estimated time of the whole job with its workers on this machine.
+    #[serde(rename = "seconds_estimate", serialize_with = "seconds")]
     pub time_estimate: Duration,
     /// Memory of this process at its peak, in bytes, if the system tells.
     pub memory: Option<u64>,
     /// The first output records, as text.
     pub records: Vec<String>,
-    /// The first refused records that were kept: the reason and the record.
-    pub refused: Vec<(String, String)>,
+    /// The first refused records that were kept.
+    pub refused: Vec<RefusedRecord>,
+}
+
+/// What became of the records at one operation.
+#[derive(Clone, Debug, Serialize)]
+pub struct SampledOperation {
+    /// Its name.
+    pub op: String,
+    /// Its counts.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// A record that an operation refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusedRecord {
+    /// Why.
+    pub reason: String,
+    /// The record as text.
+    pub record: String,
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
 }
 
 /// Why a dry run could not be made.
@@ -105,7 +130,7 @@ pub async fn dry_run(
         is_lower_bound,
         sampled,
         failures: Vec::new(),
-        operations: names.map(|name| (name, Counts::default())).collect(),
+        operations: names.map(|op| SampledOperation { op, counts: Counts::default() }).collect(),
         time,
         time_estimate: time.mul_f64(factor),
         memory: memory_peak(),
@@ -123,12 +148,13 @@ impl DryRun {
             Outcome::Failed { error } | Outcome::JobFault { error } => self.failures.push(error),
             Outcome::Released => self.failures.push("the slice was not run".to_owned()),
         }
-        for ((_, sum), counts) in self.operations.iter_mut().zip(&result.operations) {
-            *sum += counts;
+        for (sum, counts) in self.operations.iter_mut().zip(&result.operations) {
+            sum.counts += counts;
         }
         let room = REFUSED_MAX.saturating_sub(self.refused.len());
         let letters = result.dead_letters.into_iter().take(room);
-        self.refused.extend(letters.map(|letter| (letter.reason, letter.record)));
+        self.refused
+            .extend(letters.map(|letter| RefusedRecord { reason: letter.reason, record: letter.record }));
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use teraslice_core::{context::Context, plan::Plan};
 use teraslice_node::{
-    dry_run::{DryRun, DryRunError, dry_run},
+    dry_run::{DryRun, DryRunError, SampledOperation, dry_run},
     exit_code,
 };
 
@@ -49,7 +49,7 @@ fn render(found: &DryRun, workers: u32) -> String {
     section(
         &mut text,
         "refused",
-        found.refused.iter().map(|(reason, record)| format!("{reason}\n    {}", record.trim_end())),
+        found.refused.iter().map(|refused| format!("{}\n    {}", refused.reason, refused.record.trim_end())),
     );
     section(&mut text, "failed slices", found.failures.iter().cloned());
     text
@@ -74,9 +74,9 @@ fn table(found: &DryRun) -> Table {
         ("dropped", Right),
         ("refused", Right),
     ]);
-    for (index, (name, counts)) in found.operations.iter().enumerate() {
+    for (index, SampledOperation { op, counts }) in found.operations.iter().enumerate() {
         table.row([
-            name.clone(),
+            op.clone(),
             units::count(counts.received + if index == 0 { counts.created } else { 0 }),
             units::count(counts.emitted),
             units::count(counts.dropped),

@@ -45,7 +45,7 @@ async fn runs_some_slices_and_writes_nothing() {
     assert_eq!(found.sampled, 4);
     assert!(found.slices >= 4, "{found:?}");
     assert_eq!(found.operations.len(), 2);
-    assert!(found.operations[1].1.received > 0, "{found:?}");
+    assert!(found.operations[1].counts.received > 0, "{found:?}");
     assert_eq!(found.records.len(), RECORDS_MAX);
     assert!(!path.exists());
 }
