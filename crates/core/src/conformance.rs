@@ -3,4 +3,6 @@
 pub mod backend;
 pub mod fake;
 pub mod link;
+pub mod reader;
+pub mod sink;
 pub mod store;

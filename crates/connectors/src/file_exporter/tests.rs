@@ -1,6 +1,10 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
-use teraslice_core::{context::Context, operation::SliceContext};
+use teraslice_core::{
+    conformance::{self, sink::Target},
+    context::Context,
+    operation::SliceContext,
+};
 use teraslice_model::{
     batch::{Batch, Frame},
     id::{JobId, WorkerId},
@@ -67,46 +71,28 @@ fn twice(numbers: &[u64]) -> BTreeMap<String, usize> {
     numbers.iter().map(|n| (format!("{{\"n\":{n}}}"), 2)).collect()
 }
 
-#[tokio::test]
-async fn leaves_nothing_of_an_aborted_slice() {
-    for more in ["", ",\"file_per_slice\":true"] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut sink = sink(folder.path(), "w", more).await;
-        commit(sink.as_mut(), &slice(1, 0)).await;
-        write(sink.as_mut(), &slice(2, 0)).await;
-        sink.abort().await;
-        commit(sink.as_mut(), &slice(3, 0)).await;
-        assert_eq!(lines(folder.path()), twice(&[1, 3]), "{more}");
+/// A folder that is written to, and how.
+struct Folder {
+    folder: tempfile::TempDir,
+    more: &'static str,
+}
+
+#[async_trait]
+impl Target for Folder {
+    async fn sink(&self, worker: &str) -> Box<dyn Sink> {
+        sink(self.folder.path(), worker, self.more).await
+    }
+
+    fn records(&self) -> Vec<String> {
+        let counted = lines(self.folder.path()).into_iter();
+        counted.flat_map(|(line, count)| std::iter::repeat_n(line, count)).collect()
     }
 }
 
 #[tokio::test]
-async fn keeps_a_slice_once_that_two_workers_commit() {
+async fn keeps_the_laws_of_sinks() {
     for more in ["", ",\"file_per_slice\":true", ",\"fsync\":true"] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut first = sink(folder.path(), "a", more).await;
-        let mut second = sink(folder.path(), "b", more).await;
-        write(second.as_mut(), &slice(1, 1)).await;
-        commit(first.as_mut(), &slice(1, 0)).await;
-        second.commit().await.unwrap();
-        commit(second.as_mut(), &slice(2, 0)).await;
-        assert_eq!(lines(folder.path()), twice(&[1, 2]), "{more}");
-    }
-}
-
-#[tokio::test]
-async fn keeps_a_slice_once_over_a_restart() {
-    for more in ["", ",\"file_per_slice\":true"] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut before = sink(folder.path(), "w", more).await;
-        commit(before.as_mut(), &slice(1, 0)).await;
-        write(before.as_mut(), &slice(2, 0)).await;
-        // Dropped in the middle of slice 2, as by a crash.
-        drop(before);
-        let mut after = sink(folder.path(), "w", more).await;
-        commit(after.as_mut(), &slice(1, 0)).await;
-        commit(after.as_mut(), &slice(2, 0)).await;
-        assert_eq!(lines(folder.path()), twice(&[1, 2]), "{more}");
+        conformance::sink::run(|| Folder { folder: tempfile::tempdir().unwrap(), more }).await;
     }
 }
 

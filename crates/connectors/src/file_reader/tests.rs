@@ -1,6 +1,10 @@
 use std::{fs, path::Path, sync::Arc};
 
-use teraslice_core::{context::Context, operation::SliceContext};
+use teraslice_core::{
+    conformance::{self, reader::Source},
+    context::Context,
+    operation::SliceContext,
+};
 use teraslice_model::{
     checkpoint::Checkpoint,
     id::{ExId, JobId, WorkerId},
@@ -122,24 +126,42 @@ async fn cuts_a_file_as_the_original_does() {
     }
 }
 
-#[tokio::test]
-async fn goes_on_from_any_position() {
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["a/1", "a/2", "b", "c/d/e", ".hidden", "empty/.keep", "zero"] {
-        write(folder.path(), name, if name == "zero" { vec![] } else { vec![b'x'; 25] });
+/// A folder, how it is read, and what is in it.
+struct Folder {
+    config: FileReaderConfig,
+    records: Vec<String>,
+}
+
+#[async_trait]
+impl Source for Folder {
+    async fn slicer(&self, position: Option<Request>) -> Box<dyn Slicer> {
+        Box::new(slicer(&self.config, position))
     }
-    let config = config(folder.path(), ",\"format\":\"raw\",\"size\":10");
-    for step in [1, 2, 5] {
-        let all = slices(&config, None, step).await;
-        assert_eq!(all.len(), 12);
-        for (made, (_, position)) in all.iter().enumerate() {
-            let rest = slices(&config, Some(position.clone()), 100).await;
-            let before: Vec<_> = all.iter().filter(|(_, p)| p == position).collect();
-            let from = all.iter().position(|(_, p)| p == position).unwrap() + before.len();
-            let expected: Vec<_> = all[from..].iter().map(|(request, _)| request.clone()).collect();
-            let found: Vec<_> = rest.into_iter().map(|(request, _)| request).collect();
-            assert_eq!(found, expected, "after {made}");
-        }
+
+    async fn fetcher(&self) -> Box<dyn Fetcher> {
+        Box::new(fetcher::FileFetcher::new(self.config.clone(), Context::system()))
+    }
+
+    fn records(&self) -> Vec<String> {
+        self.records.clone()
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_laws_of_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut records = Vec::new();
+    for name in ["a/1", "a/2", "b", "c/d/e"] {
+        let lines: Vec<_> = (0..40).map(|n| format!("{{\"file\":{name:?},\"n\":{n}}}")).collect();
+        write(folder.path(), name, lines.join("\n") + "\n");
+        records.extend(lines);
+    }
+    write(folder.path(), ".hidden", "{}\n");
+    write(folder.path(), "zero", "");
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    for size in [10, 100, 1_000, 1_000_000] {
+        let config = config(folder.path(), &format!(",\"format\":\"ldjson\",\"size\":{size}"));
+        conformance::reader::run(&Folder { config, records: records.clone() }).await;
     }
 }
 
