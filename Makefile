@@ -28,8 +28,8 @@ endif
 	cd assets && CARGO_TARGET_DIR=$(CACHE)/assets-native-target cargo test --release
 
 bench: build ## measures against a baseline in the same run, and prints one table
-	cargo bench --package teraslice-benches
-	cargo run --release --package teraslice-benches --bin table
+	cargo bench --workspace --bench slicing --bench dispatch --bench pipeline --bench state_store
+	$(CARGO_TARGET_DIR)/release/table
 
 lint: assets ## checks formatting and runs clippy
 	cargo fmt --all -- --check
