@@ -18,12 +18,12 @@ use crate::{args::Resume, failure::Failure};
 
 /// Resumes a run; returns the exit code.
 pub(crate) fn execute(session: &Session, arguments: &Resume) -> Result<u8, Failure> {
-    let runtime = runtime(None)?;
-    let _guard = runtime.enter();
+    let small = runtime(None)?;
+    let _guard = small.enter();
     let signals = Signals::listen()?;
     let context = Context::system();
     let store = session.store(&context)?;
-    let execution = runtime.block_on(find(store.as_ref(), arguments))?;
+    let execution = small.block_on(find(store.as_ref(), arguments))?;
     session.start_log(Some(&execution.job))?;
     go_back(session, &execution)?;
     let mut job = RawJob(execution.job.clone());
@@ -34,11 +34,13 @@ pub(crate) fn execute(session: &Session, arguments: &Resume) -> Result<u8, Failu
     session.screen.say(&format!("resuming execution {} of job {:?}", execution.ex_id, plan.job().name));
     let workers = session.workers(arguments.workers)?;
     let wanted = Wanted::Stored(execution.ex_id, arguments.workers.workers);
+    let runtime = runtime(Some(plan.job()))?;
     let done = runtime.block_on(Box::pin(async {
         let local = Local::start(&context, &session.parts, Arc::clone(&store), &plan, wanted, workers).await;
         attend(session, &context, store.as_ref(), execution.ex_id, local.map_err(of_local)?, signals).await
     }));
     runtime.shutdown_background();
+    small.shutdown_background();
     done
 }
 

@@ -24,6 +24,10 @@ use crate::{
     screen::Screen,
 };
 
+/// Batches of one worker that keep a thread busy at once: one is fetched, one processed; others were given up.
+const COMPUTE_THREADS_PER_WORKER: usize = 4;
+/// Threads for anything else that blocks.
+const COMPUTE_THREADS_MIN: usize = 4;
 /// What is logged when nobody says.
 const LEVEL_DEFAULT: &str = "warn";
 
@@ -164,10 +168,15 @@ impl Session {
 }
 
 /// Makes the runtime for a job's tasks.
+///
+/// Without a limit the pool for blocking work starts a thread whenever none happens to be idle, and ends up with hundreds.
 pub(crate) fn runtime(job: Option<&CheckedJob>) -> Result<Runtime, Failure> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().worker_threads(if job.is_some() { cpus } else { 1 });
+    let (workers, slicers) = job.map_or((1, 1), |job| (job.workers as usize, job.slicers as usize));
+    let compute_threads = workers * COMPUTE_THREADS_PER_WORKER + slicers + COMPUTE_THREADS_MIN;
+    builder.max_blocking_threads(compute_threads);
     builder.build().map_err(|error| {
         Failure::new(exit_code::INTERNAL, anyhow::Error::new(error).context("failed to start the runtime"))
     })
