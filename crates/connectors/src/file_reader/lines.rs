@@ -7,6 +7,8 @@ use memchr::memmem::Finder;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 << 10;
+/// Bytes that are read behind the end of a slice to find the end of its last line, at first.
+const TAIL: usize = 4 << 10;
 
 /// Reads the lines of a slice, portion by portion.
 ///
@@ -103,7 +105,7 @@ impl Lines {
     /// Reads a portion more; true at the end of the source.
     fn fill(&mut self) -> io::Result<bool> {
         let before = self.held.len();
-        self.held.resize(before + CHUNK, 0);
+        self.held.resize(before + self.chunk(), 0);
         let mut filled = before;
         let end = loop {
             match self.source.read(&mut self.held[filled..]) {
@@ -118,6 +120,16 @@ impl Lines {
         };
         self.held.truncate(filled);
         end
+    }
+
+    /// Returns how much to read: no more than a slice needs, as many a slice is small.
+    fn chunk(&self) -> usize {
+        if matches!(self.state, State::TooLong { .. }) {
+            return CHUNK;
+        }
+        let held = self.held.len();
+        let room = self.end.saturating_sub(self.at).saturating_sub(held as u64);
+        usize::try_from(room).unwrap_or(CHUNK).saturating_add(held.max(TAIL)).min(CHUNK)
     }
 
     /// Throws away up to the first delimiter; false while there is none.
