@@ -69,15 +69,15 @@ impl Walk {
         while requests.len() < max {
             let Some(path) = self.current()? else { break };
             let made = self.position.made.unwrap_or_default();
-            let slices = self.cut(&path)?;
-            let room = max - requests.len();
-            let some = slices.iter().skip(usize::try_from(made).unwrap_or(usize::MAX)).take(room);
-            let before = requests.len();
-            for slice in some {
-                requests.push(Request::new(slice).map_err(|error| OperationError::slice(error.to_string()))?);
+            let cut = self.cut(&path)?;
+            let until = cut.count().min(made.saturating_add((max - requests.len()) as u64));
+            for number in made..until {
+                let slice = cut.slice(number);
+                let request = Request::new(&slice);
+                requests.push(request.map_err(|error| OperationError::slice(error.to_string()))?);
             }
-            let now_made = made + (requests.len() - before) as u64;
-            let is_done = now_made >= slices.len() as u64;
+            let now_made = until.max(made);
+            let is_done = now_made >= cut.count();
             self.position = Position { path: Some(path.clone()), made: (!is_done).then_some(now_made) };
             if is_done {
                 self.ahead.get_or_insert_default().pop();
@@ -129,26 +129,35 @@ impl Walk {
         Ok(None)
     }
 
-    /// Returns the slices of a file.
-    ///
-    /// With d the delimiter's length and S the slice's size: `{0, S}`, then `{k*S - d, S + d}`, the last one up to the end. The
-    /// d bytes before a slice tell it whether its first line begins right there.
-    fn cut(&self, path: &Path) -> Result<Vec<FileSlice>, OperationError> {
+    /// Looks how a file is to be cut.
+    fn cut<'a>(&self, path: &'a Path) -> Result<Cut<'a>, OperationError> {
         let total = fs::metadata(path).map_err(|error| failed("look at", path, &error))?.len();
-        let slice = |offset, length| FileSlice { path: path.to_owned(), offset, length, total };
-        if total == 0 {
-            return Ok(Vec::new());
-        }
-        let size = self.config.size;
-        if self.config.is_whole() || total <= size {
-            return Ok(vec![slice(0, total)]);
-        }
-        let delimiter = self.config.line_delimiter.len() as u64;
-        let cut = |start: u64| {
-            let offset = start.saturating_sub(if start == 0 { 0 } else { delimiter });
-            slice(offset, (start + size).min(total) - offset)
-        };
-        Ok((0..total.div_ceil(size)).map(|k| cut(k * size)).collect())
+        let size = if self.config.is_whole() { u64::MAX } else { self.config.size };
+        Ok(Cut { path, total, size, delimiter: self.config.line_delimiter.len() as u64 })
+    }
+}
+
+/// How a file is cut.
+///
+/// With d the delimiter's length and S the slice's size: `{0, S}`, then `{k*S - d, S + d}`, the last one up to the end. The
+/// d bytes before a slice tell it whether its first line begins right there.
+struct Cut<'a> {
+    path: &'a Path,
+    total: u64,
+    size: u64,
+    delimiter: u64,
+}
+
+impl Cut<'_> {
+    fn count(&self) -> u64 {
+        self.total.div_ceil(self.size)
+    }
+
+    fn slice(&self, number: u64) -> FileSlice {
+        let start = number * self.size;
+        let offset = if number == 0 { 0 } else { start.saturating_sub(self.delimiter) };
+        let end = start.saturating_add(self.size).min(self.total);
+        FileSlice { path: self.path.to_owned(), offset, length: end - offset, total: self.total }
     }
 }
 
