@@ -1,21 +1,23 @@
 //! `file_exporter`: writes records to files.
 
 mod encode;
+mod journal;
 mod shared;
 mod single;
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use teraslice_core::{
     operation::{OperationError, OperationInfo, OperationKind, Sink},
     registry::{SinkKind, WorkerContext},
 };
 use teraslice_model::{
+    dead_letter::DeadLetterAction,
     id::ExId,
-    job::{CheckedJob, OperationConfig},
+    job::{ApiConfig, CheckedJob, OperationConfig},
     problem::Problem,
 };
 
@@ -68,9 +70,9 @@ impl FileExporterConfig {
     }
 }
 
-/// Returns how files of an execution begin: enough of its id that two do not meet.
+/// Returns how files of an execution begin: enough of its id that no two in a folder are alike.
 fn prefix(ex_id: ExId) -> String {
-    ex_id.uuid().simple().to_string()[..8].to_owned()
+    ex_id.uuid().simple().to_string()[..12].to_owned()
 }
 
 #[async_trait]
@@ -86,10 +88,20 @@ impl SinkKind for FileExporter {
         Some("file_sender_api")
     }
 
-    fn check(&self, config: &Self::Config, _: &OperationConfig, _: &CheckedJob) -> Vec<Problem> {
+    fn check(&self, config: &Self::Config, _: &OperationConfig, job: &CheckedJob) -> Vec<Problem> {
         let mut problems = Vec::new();
         if config.path.as_os_str().is_empty() {
             problems.push(Problem::new("/path", "path is empty").with_hint("name a folder"));
+        } else if writers(config, job) > 1 {
+            let message = format!("path is {:?}, and so it is elsewhere in the job", config.path);
+            problems.push(Problem::new("/path", message).with_hint("give each its own folder, or extension"));
+        }
+        if let Some(extension) = config.extension.as_deref().filter(|name| name.contains(['/', '\0'])) {
+            let message = format!("extension is {extension:?}, which cannot be part of a file's name");
+            problems.push(Problem::new("/extension", message));
+        }
+        if config.line_delimiter.is_empty() {
+            problems.push(Problem::new("/line_delimiter", "line_delimiter is empty"));
         }
         let needs_own = config.format == Format::Json || config.compression != Compression::None;
         if needs_own && !config.file_per_slice {
@@ -110,16 +122,42 @@ impl SinkKind for FileExporter {
         _: &OperationConfig,
         context: WorkerContext,
     ) -> Result<Box<dyn Sink>, OperationError> {
-        let path = config.path.clone();
-        std::fs::create_dir_all(&path).map_err(|error| {
-            let message = format!("failed to create folder {}: {error}", path.display());
-            OperationError::job(Problem::new("/path", message).with_hint("name a folder that can be written"))
-        })?;
-        if config.file_per_slice {
-            return Ok(Box::new(single::FilePerSlice::new(config, context.ex_id)));
-        }
-        Ok(Box::new(shared::FilePerWorker::open(&config, &context)?))
+        let worker = context.clone();
+        context.context.compute(move || open(config, &worker)).await
     }
+}
+
+fn open(config: FileExporterConfig, context: &WorkerContext) -> Result<Box<dyn Sink>, OperationError> {
+    std::fs::create_dir_all(&config.path).map_err(|error| {
+        let message = format!("failed to create folder {}: {error}", config.path.display());
+        OperationError::job(Problem::new("/path", message).with_hint("name a folder that can be written"))
+    })?;
+    if config.file_per_slice {
+        return Ok(Box::new(single::FilePerSlice::new(config, context)));
+    }
+    Ok(Box::new(shared::FilePerWorker::open(&config, context)?))
+}
+
+/// Counts what writes files of this extension into the same folder: operations, and APIs that take dead letters.
+fn writers(config: &FileExporterConfig, job: &CheckedJob) -> usize {
+    fn steps(path: &Path) -> impl Iterator<Item = Component<'_>> {
+        path.components().filter(|step| *step != Component::CurDir)
+    }
+    let is_same = |settings: &Map<String, Value>| {
+        let other = FileExporterConfig::deserialize(Value::Object(settings.clone()));
+        let same = |other: FileExporterConfig| {
+            steps(&other.path).eq(steps(&config.path)) && other.extension() == config.extension()
+        };
+        other.is_ok_and(same)
+    };
+    let operations = job.operations.iter().filter(|other| other.op == "file_exporter");
+    let operations = operations.filter(|other| is_same(&other.settings)).count();
+    let takes_letters = |api: &&ApiConfig| {
+        let action = DeadLetterAction::Api(api.name.clone());
+        job.operations.iter().any(|operation| operation.dead_letter_action.as_ref() == Some(&action))
+    };
+    let apis = job.apis.iter().filter(|api| api.kind() == "file_sender_api" && is_same(&api.settings));
+    operations + apis.filter(takes_letters).count()
 }
 
 fn schema() -> Value {

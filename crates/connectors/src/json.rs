@@ -51,6 +51,17 @@ const fn kind(node: Option<&Node<'_>>) -> &'static str {
     }
 }
 
+/// Writes valid JSON as one line: line feeds between its tokens become spaces.
+pub(crate) fn write_line(out: &mut Vec<u8>, json: &[u8]) {
+    let mut begin = 0;
+    for at in memchr::memchr_iter(b'\n', json) {
+        out.extend_from_slice(&json[begin..at]);
+        out.push(b' ');
+        begin = at + 1;
+    }
+    out.extend_from_slice(&json[begin..]);
+}
+
 /// Writes `text` as a JSON string.
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("writing text to memory cannot fail");

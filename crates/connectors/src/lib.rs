@@ -8,6 +8,7 @@ mod file_format;
 mod file_reader;
 mod json;
 mod noop;
+mod offload;
 mod stdout;
 mod test_reader;
 

@@ -15,6 +15,8 @@ use teraslice_model::{
     problem::Problem,
 };
 
+use crate::json::write_line;
+
 /// Prints the records of a slice, one line each, when the slice is committed.
 ///
 /// A repeat prints again: a terminal or pipe cannot take back what it was given.
@@ -72,7 +74,7 @@ impl Sink for Printer {
     async fn write(&mut self, batch: &Batch) -> Result<Written, OperationError> {
         let before = self.lines.len();
         for index in 0..batch.len().min(self.left) {
-            self.lines.extend_from_slice(batch.record(index));
+            write_line(&mut self.lines, batch.record(index));
             self.lines.push(b'\n');
         }
         self.left = self.left.saturating_sub(batch.len());

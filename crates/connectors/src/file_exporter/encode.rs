@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use teraslice_core::operation::Rejected;
 use teraslice_model::batch::Batch;
 
-use crate::file_format::Format;
+use crate::{file_format::Format, json::write_line};
 
 /// Encodes the records of one slice.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub(super) struct Encoder {
     line_delimiter: String,
     field_delimiter: String,
     fields: Vec<String>,
-    /// The columns of a table: `fields`, else the names in the slice's first batch.
+    /// The columns of a table: `fields`, else those of the file, else the names in the slice's first batch.
     columns: Vec<String>,
     /// Records of the slice so far.
     count: u64,
@@ -36,10 +36,16 @@ impl Encoder {
         }
     }
 
-    /// Begins a slice.
-    pub(super) fn begin(&mut self) {
+    /// Begins a slice in a file that may have columns already.
+    pub(super) fn begin(&mut self, columns: &[String]) {
         self.count = 0;
-        self.columns.clone_from(&self.fields);
+        let columns = if self.fields.is_empty() { columns } else { &self.fields };
+        self.columns = columns.to_vec();
+    }
+
+    /// Returns the columns of the table that the job does not name.
+    pub(super) fn found_columns(&self) -> &[String] {
+        if self.fields.is_empty() { &self.columns } else { &[] }
     }
 
     /// Encodes a batch; returns what does not fit the format.
@@ -86,16 +92,18 @@ impl Encoder {
     }
 
     /// Tells whether the batch's bytes are what the file is to hold.
-    fn is_copy(&self, batch: &Batch) -> bool {
+    pub(super) fn is_copy(&self, batch: &Batch) -> bool {
         self.format == Format::Ldjson
             && self.fields.is_empty()
             && self.line_delimiter == "\n"
             && batch.records().iter().all(|record| record.ends_with(b"\n"))
+            && memchr::memchr_iter(b'\n', batch.records().payload()).count() == batch.len()
     }
 
     fn record(&self, record: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
         match self.format {
-            Format::Json | Format::Ldjson if self.fields.is_empty() => out.extend_from_slice(record),
+            Format::Json if self.fields.is_empty() => out.extend_from_slice(record),
+            Format::Ldjson if self.fields.is_empty() => write_line(out, record),
             Format::Json | Format::Ldjson => {
                 let picked = self.picked(parsed(record)?);
                 serde_json::to_writer(out, &picked).map_err(|error| error.to_string())?;
@@ -201,6 +209,7 @@ mod tests {
         let nested = "{\"a\":1,\"b\":{\"a\":2,\"c\":3}}";
         let cases = [
             (Format::Ldjson, &[][..], &["{\"a\":1}\n", "{\"a\":3}"][..], "{\"a\":1}\n{\"a\":3}\n"),
+            (Format::Ldjson, &[], &["{\"a\":\n1}\n", "{}\n"], "{\"a\": 1}\n{}\n"),
             (Format::Ldjson, &["a", "b"], &[nested], "{\"a\":1,\"b\":{\"a\":2}}\n"),
             (Format::Json, &[], &["{}", "{}"], "{},{}"),
             (Format::Raw, &[], &["{\"data\":\"x\"}", "{\"n\":1}", "{\"data\":\"y\"}"], "x\n\ny\n"),

@@ -1,292 +1,337 @@
 //! A file per worker: slices are appended, a journal says which.
 //!
 //! ```text
-//! <folder>/<execution>-<worker>.ldjson        |slice 3|slice 1|slice 7|half of sl
-//! <folder>/.<execution>-<worker>.journal      "id3 0 120\n" "id1 120 95\n" "id7 215 88\n"
-//!                                                                      ^ end of what counts
+//! <folder>/<execution>-<worker>.ldjson    |slice 3|slice 1|slice 7|half of sl
+//!                                         0       120     215     303 ^ bytes that do not count
+//! <folder>/.<execution>.ldjson.journal    {"own":[0,3],"file":"..-<worker>","offset":0,"length":120}
+//!                                         {"own":[0,1],"file":"..-<worker>","offset":120,"length":95}
+//!                                         {"own":[0,2],"file":"..-<other>","offset":0,"length":77}
+//!                                         {"own":[0,7],"file":"..-<worker>","offset":215,"length":88}
+//!
+//! write    append to the worker's file                       nothing counts yet
+//! commit   lock journal -> read what others have written -> slice is in it? cut off : append its line -> unlock
 //! ```
 //!
-//! - A slice counts once its whole line is in a journal; the line is written after the slice's bytes.
-//! - Bytes behind the last line's end do not count: they are cut off when the file is opened, and when a slice is aborted.
-//! - One worker at a time has a pair of files: it holds a lock on the journal. A worker that finds the lock taken, by a
-//!   predecessor that is still about, takes the next free name. Files that nobody holds any more are cut off by others: when
-//!   one is opened, when one is closed, and when a slice is committed that was handed out again.
-//! - A slice that any journal of the execution names is not appended again. Journals of earlier processes are read once, at
-//!   the start; those of living ones when a slice was handed out again (`attempt` above 0), under a lock on the folder's
-//!   `.<execution>.lock`, so that of two workers with the same slice one sees the other's line. Each such commit makes that
-//!   file a byte longer: a worker that was given up and is slow sees it and looks too.
+//! - A slice counts once its whole line is in the journal. Only who holds the journal's lock reads it to its end or adds a line,
+//!   so that no slice has two: whichever worker commits a slice first, each later commit of it, by whomever, finds the line.
+//! - The line is written after the slice's bytes. Bytes behind the end of what counts are cut off when the slice is
+//!   aborted, when the file is taken again, and by others when its worker is gone: when one of them begins or ends.
+//! - One sink at a time has a file: it holds a lock on it. A sink that finds the lock taken, by a predecessor that is still
+//!   about, takes the next free name. The system frees the locks of a process that dies.
 
 use std::{
-    collections::HashSet,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use async_trait::async_trait;
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use teraslice_core::{
     operation::{OperationError, Sink, SliceContext, Written},
     registry::WorkerContext,
 };
-use teraslice_model::{batch::Batch, id::SliceId};
+use teraslice_model::{batch::Batch, id::ExId, problem::Problem};
 
-use super::{FileExporterConfig, encode::Encoder, prefix};
+use super::{
+    FileExporterConfig,
+    encode::Encoder,
+    journal::{Entry, Journal, Key},
+    prefix,
+};
+use crate::offload::Offload;
 
 /// Names that a worker tries before it gives up.
 const NAMES_MAX: u32 = 64;
+/// Bytes of a slice that are held back before its commit: what is small never shows half.
+const HELD_MAX: usize = 1 << 20;
 
 /// Appends slices to the worker's file.
 pub(super) struct FilePerWorker {
+    files: Offload<Files>,
+}
+
+/// The files of one worker.
+struct Files {
+    ex_id: ExId,
     folder: PathBuf,
     prefix: String,
     extension: String,
     encoder: Encoder,
     include_header: bool,
     fsync: bool,
+    held_max: usize,
+    journal: Journal,
     data: File,
-    data_path: PathBuf,
-    journal: File,
-    /// Held while a slice is committed: alone if it may have been committed elsewhere.
-    lock: File,
-    /// The length of the lock file when journals were read last.
-    repeats: u64,
-    /// Slices in journals when this sink was opened.
-    earlier: HashSet<SliceId>,
+    /// The file's name without extension.
+    name: String,
+    path: PathBuf,
+    /// The columns of the table, if the file has some.
+    columns: Vec<String>,
     /// The end of what counts.
     end: u64,
-    /// The end of what is written.
+    /// Whether more was written than counts.
+    is_dirty: bool,
+    /// The end of what is written and held.
     written: u64,
+    /// Encoded, and not yet written.
+    held: Vec<u8>,
     open: Option<Open>,
-    scratch: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
 struct Open {
-    id: SliceId,
-    /// Whether another worker may have committed it since this sink was opened.
-    is_repeat: bool,
+    key: Key,
     /// Whether it is known to be committed: nothing is written.
     is_known: bool,
 }
 
 impl FilePerWorker {
     pub(super) fn open(config: &FileExporterConfig, context: &WorkerContext) -> Result<Self, OperationError> {
-        let (folder, prefix) = (config.path.clone(), prefix(context.ex_id));
-        let target = folder.clone();
-        let failed = |error: io::Error| failed(&target, &error);
-        let extension = config.extension();
-        let lock = appended(&folder.join(format!(".{prefix}.lock"))).map_err(failed)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        settle_others(&folder, &prefix, &extension).map_err(failed)?;
-        let (stem, journal) = own_journal(&folder, &prefix, context.worker.as_str()).map_err(failed)?;
-        let data_path = folder.join(format!("{stem}{extension}"));
-        let data = appended(&data_path).map_err(failed)?;
-        let end = settle(&journal, &data).map_err(failed)?;
-        let mut earlier = HashSet::new();
-        let mut keep = |id| _ = earlier.insert(id);
-        each_line(&folder, &prefix, &mut keep).map_err(failed)?;
-        let repeats = lock.metadata().map_err(failed)?.len();
-        flock(&lock, FlockOperation::Unlock).map_err(|error| failed(error.into()))?;
-        Ok(Self {
-            repeats,
-            extension,
-            encoder: config.encoder(),
-            include_header: config.include_header,
-            fsync: config.fsync,
-            folder,
-            prefix,
-            data,
-            data_path,
-            journal,
-            lock,
-            earlier,
-            end,
-            written: end,
-            open: None,
-            scratch: Vec::new(),
-        })
+        Self::holding(config, context, HELD_MAX)
     }
 
-    fn append(&mut self, id: SliceId) -> io::Result<()> {
-        if self.fsync {
-            self.data.sync_data()?;
-        }
-        let line = format!("{id} {} {}\n", self.end, self.written - self.end);
-        self.journal.write_all(line.as_bytes())?;
-        if self.fsync {
-            self.journal.sync_data()?;
-        }
-        self.end = self.written;
-        Ok(())
-    }
-
-    /// Commits a slice that is in no other journal, unless slices were committed again in the meantime.
-    fn append_first(&mut self, id: SliceId) -> io::Result<()> {
-        flock(&self.lock, FlockOperation::LockShared)?;
-        let appended = match self.lock.metadata() {
-            Ok(lock) if lock.len() == self.repeats => self.append(id).map(|()| true),
-            looked => looked.map(|_| false),
-        };
-        flock(&self.lock, FlockOperation::Unlock)?;
-        if appended? { Ok(()) } else { self.append_once(id, false) }
-    }
-
-    /// Commits a slice that may be in another journal.
-    fn append_once(&mut self, id: SliceId, is_repeat: bool) -> io::Result<()> {
-        flock(&self.lock, FlockOperation::LockExclusive)?;
-        let appended = self.append_unless_known(id, is_repeat);
-        flock(&self.lock, FlockOperation::Unlock)?;
-        appended
-    }
-
-    fn append_unless_known(&mut self, id: SliceId, is_repeat: bool) -> io::Result<()> {
-        settle_others(&self.folder, &self.prefix, &self.extension)?;
-        let mut is_known = false;
-        each_line(&self.folder, &self.prefix, &mut |other| is_known |= other == id)?;
-        if is_repeat {
-            self.lock.write_all(b"\n")?;
-        }
-        self.repeats = self.lock.metadata()?.len();
-        if is_known { self.cut_off() } else { self.append(id) }
-    }
-
-    fn cut_off(&mut self) -> io::Result<()> {
-        self.data.set_len(self.end)?;
-        self.written = self.end;
-        Ok(())
+    /// Opens a sink that holds back up to so many bytes of a slice.
+    pub(super) fn holding(
+        config: &FileExporterConfig,
+        context: &WorkerContext,
+        held_max: usize,
+    ) -> Result<Self, OperationError> {
+        let files = Files::open(config, context, held_max).map_err(|error| failed(&config.path, &error))?;
+        Ok(Self { files: Offload::new(files, context.context.clone()) })
     }
 }
 
 #[async_trait]
 impl Sink for FilePerWorker {
     async fn begin(&mut self, slice: &SliceContext) -> Result<(), OperationError> {
-        self.cut_off().map_err(|error| failed(&self.data_path, &error))?;
-        let id = slice.slice.id;
-        let is_known = self.earlier.contains(&id);
-        self.open = Some(Open { id, is_repeat: slice.attempt > 0, is_known });
-        self.encoder.begin();
+        if self.files.now(|files| files.is_dirty) {
+            self.files.run(Files::cut_off).await?;
+        }
+        self.files.now(|files| files.begin(slice));
         Ok(())
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<Written, OperationError> {
-        let open = self.open.ok_or_else(|| OperationError::slice("no slice is open"))?;
-        self.scratch.clear();
-        let rejected = self.encoder.encode(batch, &mut self.scratch);
-        let bytes = self.scratch.len() as u64;
-        if open.is_known || bytes == 0 {
-            return Ok(Written { bytes, rejected });
+        let is_quick = self
+            .files
+            .now(|files| files.encoder.is_copy(batch) && files.held.len() + batch.bytes() <= files.held_max);
+        if is_quick {
+            return self.files.now(|files| files.write(batch));
         }
-        let header = self.encoder.header().filter(|_| self.include_header && self.written == 0);
-        let header = header.unwrap_or_default();
-        let written =
-            self.data.write_all(header.as_bytes()).and_then(|()| self.data.write_all(&self.scratch));
-        written.map_err(|error| failed(&self.data_path, &error))?;
-        self.written += header.len() as u64 + bytes;
-        Ok(Written { bytes, rejected })
+        let batch = batch.clone();
+        self.files.run(move |files| files.write(&batch)).await
     }
 
     async fn commit(&mut self) -> Result<(), OperationError> {
-        let open = self.open.take().ok_or_else(|| OperationError::slice("no slice is open"))?;
-        if open.is_known || self.written == self.end {
+        if self.files.now(Files::has_nothing)? {
             return Ok(());
         }
-        let committed =
-            if open.is_repeat { self.append_once(open.id, true) } else { self.append_first(open.id) };
-        committed.map_err(|error| failed(&self.data_path, &error))
+        self.files.run(Files::commit).await
     }
 
     async fn abort(&mut self) {
-        self.open = None;
-        if let Err(error) = self.cut_off() {
+        let aborted = self.files.run(|files| {
+            files.open = None;
+            files.cut_off()
+        });
+        if let Err(error) = aborted.await {
             // The next slice begins with the same cut.
-            tracing::warn!(path = %self.data_path.display(), %error, "failed to take back a slice");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to take back a slice");
         }
     }
 
     async fn close(&mut self) -> Result<(), OperationError> {
-        let settled = flock(&self.lock, FlockOperation::LockExclusive).map_err(io::Error::from);
-        let settled = settled.and_then(|()| settle_others(&self.folder, &self.prefix, &self.extension));
-        settled.map_err(|error| failed(&self.folder, &error))?;
-        flock(&self.lock, FlockOperation::Unlock).map_err(|error| failed(&self.folder, &error.into()))
+        self.files.run(Files::close).await
     }
 }
 
-/// Takes the worker's journal, or the next name that no living worker holds.
-fn own_journal(folder: &Path, prefix: &str, worker: &str) -> io::Result<(String, File)> {
+impl Files {
+    fn open(config: &FileExporterConfig, context: &WorkerContext, held_max: usize) -> io::Result<Self> {
+        let (folder, prefix, extension) = (&config.path, prefix(context.ex_id), config.extension());
+        let mut journal = Journal::open(&folder.join(format!(".{prefix}{extension}.journal")))?;
+        let locked = journal.lock()?;
+        let (name, data) = own_file(folder, &prefix, context.worker.as_str(), &extension)?;
+        let contents = locked.contents(&name);
+        settle(&data, contents.end)?;
+        settle_others(folder, &prefix, &extension, |other| locked.contents(other).end)?;
+        drop(locked);
+        if config.fsync {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(Self {
+            ex_id: context.ex_id,
+            path: folder.join(format!("{name}{extension}")),
+            folder: folder.clone(),
+            prefix,
+            extension,
+            encoder: config.encoder(),
+            include_header: config.include_header,
+            fsync: config.fsync,
+            held_max,
+            journal,
+            data,
+            name,
+            columns: contents.columns,
+            end: contents.end,
+            is_dirty: false,
+            written: contents.end,
+            held: Vec::new(),
+            open: None,
+        })
+    }
+
+    fn begin(&mut self, slice: &SliceContext) {
+        self.held.clear();
+        self.written = self.end;
+        let key = Key::of(&slice.slice, self.ex_id);
+        self.open = Some(Open { key, is_known: self.journal.knows(key) });
+        self.encoder.begin(&self.columns);
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<Written, OperationError> {
+        let open = self.open.ok_or_else(|| OperationError::slice("no slice is open"))?;
+        let before = self.held.len();
+        let rejected = self.encoder.encode(batch, &mut self.held);
+        let bytes = (self.held.len() - before) as u64;
+        if open.is_known || bytes == 0 {
+            self.held.truncate(before);
+            return Ok(Written { bytes, rejected });
+        }
+        if self.include_header && self.written == 0 {
+            let header = self.encoder.header().unwrap_or_default();
+            self.held.splice(..0, header.into_bytes());
+        }
+        self.written += (self.held.len() - before) as u64;
+        if self.held.len() > self.held_max {
+            self.let_go().map_err(|error| failed(&self.path, &error))?;
+        }
+        Ok(Written { bytes, rejected })
+    }
+
+    /// Writes what is held.
+    fn let_go(&mut self) -> io::Result<()> {
+        self.is_dirty = true;
+        self.data.write_all(&self.held)?;
+        self.held.clear();
+        Ok(())
+    }
+
+    /// Tells whether a commit has nothing to do.
+    fn has_nothing(&mut self) -> Result<bool, OperationError> {
+        let open = self.open.ok_or_else(|| OperationError::slice("no slice is open"))?;
+        let has_nothing = self.written == self.end || (open.is_known && !self.fsync);
+        if has_nothing {
+            self.open = None;
+        }
+        Ok(has_nothing)
+    }
+
+    fn commit(&mut self) -> Result<(), OperationError> {
+        let open = self.open.take().ok_or_else(|| OperationError::slice("no slice is open"))?;
+        self.append(open.key).map_err(|error| failed(&self.path, &error))
+    }
+
+    fn append(&mut self, key: Key) -> io::Result<()> {
+        self.let_go()?;
+        if self.fsync {
+            self.data.sync_data()?;
+        }
+        let mut journal = self.journal.lock()?;
+        let is_known = journal.knows(key);
+        if !is_known {
+            let is_first = self.columns.is_empty();
+            let columns = if is_first { self.encoder.found_columns().to_vec() } else { Vec::new() };
+            let (name, length) = (self.name.clone(), self.written - self.end);
+            journal.append(&Entry::new(key, name.clone(), self.end, length, columns))?;
+            self.columns = journal.contents(&name).columns;
+            self.end = self.written;
+            self.is_dirty = false;
+        }
+        drop(journal);
+        if self.fsync {
+            self.journal.sync()?;
+        }
+        if is_known { self.cut_back() } else { Ok(()) }
+    }
+
+    fn cut_off(&mut self) -> Result<(), OperationError> {
+        self.cut_back().map_err(|error| failed(&self.path, &error))
+    }
+
+    fn cut_back(&mut self) -> io::Result<()> {
+        self.held.clear();
+        self.written = self.end;
+        if self.is_dirty {
+            self.data.set_len(self.end)?;
+            self.is_dirty = false;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), OperationError> {
+        let Self { journal, folder, prefix, extension, .. } = self;
+        let settled = journal.lock().and_then(|locked| {
+            settle_others(folder, prefix, extension, |other| locked.contents(other).end)?;
+            if self.end == 0 { fs::remove_file(&self.path) } else { Ok(()) }
+        });
+        settled.map_err(|error| failed(&self.folder, &error))
+    }
+}
+
+/// Takes the worker's file, or the next name that no living worker holds.
+fn own_file(folder: &Path, prefix: &str, worker: &str, extension: &str) -> io::Result<(String, File)> {
+    let worker: String = worker.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     for number in 1..=NAMES_MAX {
-        let stem = match number {
+        let name = match number {
             1 => format!("{prefix}-{worker}"),
             more => format!("{prefix}-{worker}-{more}"),
         };
-        let journal = appended(&folder.join(format!(".{stem}.journal")))?;
-        match flock(&journal, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok((stem, journal)),
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK => {}
+        let data = appended(&folder.join(format!("{name}{extension}")))?;
+        match flock(&data, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok((name, data)),
+            Err(Errno::WOULDBLOCK) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Err(io::Error::other(format!("{NAMES_MAX} workers named {worker} hold their files")))
 }
 
-/// Cuts a half line off the journal, and off the data what no line names; returns the end of what counts.
-fn settle(mut journal: &File, data: &File) -> io::Result<u64> {
-    let mut text = String::new();
-    journal.seek(SeekFrom::Start(0))?;
-    journal.read_to_string(&mut text)?;
-    let whole = text.rfind('\n').map_or(0, |at| at + 1);
-    journal.set_len(whole as u64)?;
-    let end = text[..whole].lines().last().map_or(Some(0), |line| {
-        let mut parts = line.split(' ').skip(1).map(str::parse::<u64>);
-        Some(parts.next()?.ok()? + parts.next()?.ok()?)
-    });
-    let end = end.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "damaged journal"))?;
-    if data.metadata()?.len() < end {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "file is shorter than its journal says"));
+/// Cuts off the data what does not count.
+fn settle(data: &File, end: u64) -> io::Result<()> {
+    let length = data.metadata()?.len();
+    if length < end {
+        let why = format!("it has {length} bytes, its journal names {end}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
-    data.set_len(end)?;
-    Ok(end)
+    if length > end { data.set_len(end) } else { Ok(()) }
 }
 
-/// Cuts off the files of workers that are gone. Needs the folder's lock: a worker that is about to open its files must not
-/// find them held.
-fn settle_others(folder: &Path, prefix: &str, extension: &str) -> io::Result<()> {
-    for (stem, path) in journals(folder, prefix)? {
-        let journal = appended(&path)?;
-        let data = folder.join(format!("{stem}{extension}"));
-        if flock(&journal, FlockOperation::NonBlockingLockExclusive).is_ok() && data.exists() {
-            settle(&journal, &appended(&data)?)?;
-        }
-    }
-    Ok(())
-}
-
-/// Calls `found` with each slice in the journals of an execution.
-fn each_line(folder: &Path, prefix: &str, found: &mut dyn FnMut(SliceId)) -> io::Result<()> {
-    for (_, path) in journals(folder, prefix)? {
-        let text = fs::read_to_string(path)?;
-        let whole = text.rfind('\n').map_or("", |at| &text[..at]);
-        for id in whole.lines().filter_map(|line| line.split(' ').next()?.parse().ok()) {
-            found(id);
-        }
-    }
-    Ok(())
-}
-
-/// Returns the journals of an execution, each with the name of its data without extension.
-fn journals(folder: &Path, prefix: &str) -> io::Result<Vec<(String, PathBuf)>> {
+/// Cuts off the files of workers that are gone; a file that never got a whole slice goes with its worker.
+///
+/// Needs the journal's lock: a worker that is about to take a file must not find it held.
+fn settle_others(folder: &Path, prefix: &str, extension: &str, end: impl Fn(&str) -> u64) -> io::Result<()> {
     let begin = format!("{prefix}-");
-    let mut journals = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let stem = name.strip_prefix('.').and_then(|name| name.strip_suffix(".journal"));
-        if let Some(stem) = stem.filter(|stem| stem.starts_with(&begin)) {
-            journals.push((stem.to_owned(), entry.path()));
+        let file_name = entry.file_name();
+        let Some(name) = file_name.to_str().and_then(|name| name.strip_suffix(extension)) else { continue };
+        // Names hold no dot: what does is of another extension.
+        if !name.starts_with(&begin) || name.contains('.') {
+            continue;
+        }
+        let data = appended(&entry.path())?;
+        if flock(&data, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            match end(name) {
+                0 => fs::remove_file(entry.path())?,
+                end => settle(&data, end)?,
+            }
         }
     }
-    Ok(journals)
+    Ok(())
 }
 
 fn appended(path: &Path) -> io::Result<File> {
@@ -294,5 +339,10 @@ fn appended(path: &Path) -> io::Result<File> {
 }
 
 fn failed(path: &Path, error: &io::Error) -> OperationError {
+    if error.kind() == io::ErrorKind::InvalidData {
+        let message = format!("{} does not fit its journal: {error}", path.display());
+        let hint = "records were lost, by a crash of the machine or by hand: name a new folder";
+        return OperationError::job(Problem::new("/path", message).with_hint(hint));
+    }
     OperationError::retry(format!("failed to write {}: {error}", path.display()))
 }

@@ -4,78 +4,130 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
-use teraslice_core::operation::{OperationError, Sink, SliceContext, Written};
+use teraslice_core::{
+    context::Context,
+    operation::{OperationError, Sink, SliceContext, Written},
+    registry::WorkerContext,
+};
 use teraslice_model::{batch::Batch, id::ExId};
 
-use super::{FileExporterConfig, encode::Encoder, prefix};
-use crate::file_format::{Compression, Format};
+use super::{FileExporterConfig, encode::Encoder, journal::Key, prefix};
+use crate::{
+    file_format::{Compression, Format},
+    offload::Offload,
+};
 
-static SERIAL: AtomicU64 = AtomicU64::new(0);
+/// Bytes of a slice that are held back before its file is made.
+const HELD_MAX: usize = 1 << 20;
 
 /// Writes each slice to a file named for it, so that a repeat replaces it.
 ///
 /// ```text
-/// .<execution>-<slicer>-<order>.ldjson.<process>-<sink>.tmp  --commit-->  <execution>-<slicer>-<order>.ldjson
+/// .<execution>-<slicer>-<order>.ldjson.<random>.tmp  --commit-->  <execution>-<slicer>-<order>.ldjson
 /// ```
 ///
-/// A slice without records leaves no file.
+/// A slice without records leaves no file. A slice that was taken over from an earlier execution is named for its id.
 pub(super) struct FilePerSlice {
+    slice: Offload<Writer>,
+    ex_id: ExId,
+    context: Context,
+}
+
+/// Writes the file of one slice after the other.
+struct Writer {
     config: FileExporterConfig,
-    prefix: String,
-    /// Tells the sinks of a process apart.
-    serial: u64,
     encoder: Encoder,
     open: Option<Open>,
-    scratch: Vec<u8>,
+    /// Encoded, and not yet written.
+    held: Vec<u8>,
 }
 
 struct Open {
     aside: PathBuf,
     path: PathBuf,
-    /// Made with the first record.
+    /// Made when something is written.
     file: Option<Compressor>,
+    is_empty: bool,
 }
 
 impl FilePerSlice {
-    pub(super) fn new(config: FileExporterConfig, ex_id: ExId) -> Self {
-        let encoder = config.encoder();
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Self { prefix: prefix(ex_id), serial, encoder, config, open: None, scratch: Vec::new() }
+    pub(super) fn new(config: FileExporterConfig, context: &WorkerContext) -> Self {
+        let writer = Writer { encoder: config.encoder(), config, open: None, held: Vec::new() };
+        let (ex_id, context) = (context.ex_id, context.context.clone());
+        Self { slice: Offload::new(writer, context.clone()), ex_id, context }
     }
 }
 
 #[async_trait]
 impl Sink for FilePerSlice {
     async fn begin(&mut self, slice: &SliceContext) -> Result<(), OperationError> {
-        let (slicer, order) = (slice.slice.slicer_id, slice.slice.slicer_order);
-        let name = format!("{}-{slicer}-{order:08}{}", self.prefix, self.config.extension());
-        let aside = format!(".{name}.{}-{}.tmp", std::process::id(), self.serial);
-        let folder = &self.config.path;
-        self.open = Some(Open { aside: folder.join(aside), path: folder.join(name), file: None });
-        self.encoder.begin();
+        let prefix = prefix(self.ex_id);
+        let name = match Key::of(&slice.slice, self.ex_id) {
+            Key::Own { slicer, order } => format!("{prefix}-{slicer}-{order:08}"),
+            Key::Recovered(id) => format!("{prefix}-{}", id.uuid().simple()),
+        };
+        // Another worker that still has the slice writes aside too.
+        let random = self.context.random(|random| random.u64(..));
+        self.slice.now(|writer| writer.begin(&name, random));
         Ok(())
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<Written, OperationError> {
-        let open = self.open.as_mut().ok_or_else(|| OperationError::slice("no slice is open"))?;
-        self.scratch.clear();
-        let rejected = self.encoder.encode(batch, &mut self.scratch);
-        if self.scratch.is_empty() {
-            return Ok(Written { bytes: 0, rejected });
+        let is_quick = self
+            .slice
+            .now(|writer| writer.encoder.is_copy(batch) && writer.held.len() + batch.bytes() <= HELD_MAX);
+        if is_quick {
+            return self.slice.now(|writer| writer.write(batch));
         }
-        let is_first = open.file.is_none();
-        let result = open.write(&self.config, &self.encoder, is_first, &self.scratch);
-        result.map_err(|error| failed("write", &open.aside, &error))?;
-        Ok(Written { bytes: self.scratch.len() as u64, rejected })
+        let batch = batch.clone();
+        self.slice.run(move |writer| writer.write(&batch)).await
     }
 
     async fn commit(&mut self) -> Result<(), OperationError> {
+        self.slice.run(Writer::commit).await
+    }
+
+    async fn abort(&mut self) {
+        self.slice.run(Writer::abort).await;
+    }
+}
+
+impl Writer {
+    fn begin(&mut self, name: &str, random: u64) {
+        let (folder, name) = (&self.config.path, format!("{name}{}", self.config.extension()));
+        let aside = folder.join(format!(".{name}.{random:016x}.tmp"));
+        self.open = Some(Open { aside, path: folder.join(name), file: None, is_empty: true });
+        self.held.clear();
+        self.encoder.begin(&[]);
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<Written, OperationError> {
+        let open = self.open.as_mut().ok_or_else(|| OperationError::slice("no slice is open"))?;
+        let before = self.held.len();
+        let rejected = self.encoder.encode(batch, &mut self.held);
+        let bytes = (self.held.len() - before) as u64;
+        if open.is_empty && bytes > 0 {
+            open.is_empty = false;
+            let head = match self.config.format {
+                Format::Json => Some("[".to_owned()),
+                _ => self.encoder.header().filter(|_| self.config.include_header),
+            };
+            self.held.splice(..0, head.unwrap_or_default().into_bytes());
+        }
+        if self.held.len() > HELD_MAX {
+            open.write(self.config.compression, &self.held)
+                .map_err(|error| failed("write", &open.aside, &error))?;
+            self.held.clear();
+        }
+        Ok(Written { bytes, rejected })
+    }
+
+    fn commit(&mut self) -> Result<(), OperationError> {
         let mut open = self.open.take().ok_or_else(|| OperationError::slice("no slice is open"))?;
-        let Some(mut file) = open.file.take() else {
+        if open.is_empty {
             // What an earlier attempt has left must go, or its records would count.
             return match fs::remove_file(&open.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -83,42 +135,48 @@ impl Sink for FilePerSlice {
                 }
                 _ => Ok(()),
             };
-        };
-        let end: &[u8] = if self.config.format == Format::Json { b"]\n" } else { b"" };
-        let written = file.write_all(end).and_then(|()| file.finish(self.config.fsync));
-        let renamed = written.and_then(|()| fs::rename(&open.aside, &open.path));
-        renamed.map_err(|error| {
-            remove(&open.aside);
+        }
+        if self.config.format == Format::Json {
+            self.held.extend_from_slice(b"]\n");
+        }
+        let written = open.write(self.config.compression, &self.held);
+        self.held.clear();
+        written.and_then(|()| open.finish(&self.config)).map_err(|error| {
+            open.remove();
             failed("write", &open.path, &error)
         })
     }
 
-    async fn abort(&mut self) {
+    fn abort(&mut self) {
+        self.held.clear();
         if let Some(open) = self.open.take().filter(|open| open.file.is_some()) {
-            remove(&open.aside);
+            open.remove();
         }
     }
 }
 
 impl Open {
-    fn write(
-        &mut self,
-        config: &FileExporterConfig,
-        encoder: &Encoder,
-        is_first: bool,
-        content: &[u8],
-    ) -> io::Result<()> {
-        if self.file.is_none() {
-            self.file = Some(Compressor::new(File::create(&self.aside)?, config.compression)?);
-        }
-        let Some(file) = &mut self.file else { return Ok(()) };
-        if is_first && config.format == Format::Json {
-            file.write_all(b"[")?;
-        }
-        if is_first && config.include_header {
-            file.write_all(encoder.header().unwrap_or_default().as_bytes())?;
-        }
+    fn write(&mut self, compression: Compression, content: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(Compressor::new(File::create(&self.aside)?, compression)?),
+        };
         file.write_all(content)
+    }
+
+    fn finish(&mut self, config: &FileExporterConfig) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
+            file.finish(config.fsync)?;
+        }
+        fs::rename(&self.aside, &self.path)?;
+        if config.fsync { File::open(&config.path)?.sync_all() } else { Ok(()) }
+    }
+
+    /// Removes what was written aside; if that fails it only takes room.
+    fn remove(&self) {
+        if let Err(error) = fs::remove_file(&self.aside) {
+            tracing::warn!(path = %self.aside.display(), %error, "failed to remove temporary file");
+        }
     }
 }
 
@@ -159,13 +217,6 @@ impl Compressor {
             Self::Zstd(file) => file.finish()?,
         };
         if fsync { file.sync_all() } else { Ok(()) }
-    }
-}
-
-/// Removes a file that nobody reads; if that fails it only takes room.
-fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "failed to remove temporary file");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The laws of [`Sink`], checked on a real target.
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use teraslice_model::{
     batch::{Batch, Frame},
     id::{ExId, JobId, WorkerId},
@@ -9,6 +10,11 @@ use teraslice_model::{
 };
 
 use crate::operation::{Sink, SliceContext};
+
+/// Batches of a large slice, some 4 MiB in all.
+const LARGE_BATCHES: usize = 18;
+/// Records of each.
+const LARGE_RECORDS: usize = 1_000;
 
 /// A target that sinks write to, and that can be looked at.
 #[async_trait]
@@ -26,11 +32,23 @@ pub trait Target: Send + Sync {
 ///
 /// When a law does not hold.
 pub async fn run<T: Target>(make: impl Fn() -> T) {
-    keeps_what_is_committed(&make()).await;
-    leaves_nothing_of_an_aborted_slice(&make()).await;
+    run_forgetful(&make).await;
     leaves_nothing_of_an_unfinished_slice(&make()).await;
     keeps_a_slice_once_that_is_committed_again(&make()).await;
     keeps_a_slice_once_that_two_workers_commit(&make()).await;
+    keeps_a_slice_once_that_living_workers_commit_again(&make()).await;
+    keeps_a_slice_once_whose_commit_was_given_up(&make()).await;
+}
+
+/// Checks the laws of targets that cannot tell a repeat, such as a terminal.
+///
+/// # Panics
+///
+/// When a law does not hold.
+pub async fn run_forgetful<T: Target>(make: impl Fn() -> T) {
+    keeps_what_is_committed(&make()).await;
+    keeps_a_large_slice(&make()).await;
+    leaves_nothing_of_an_aborted_slice(&make()).await;
     takes_an_empty_slice(&make()).await;
 }
 
@@ -51,6 +69,18 @@ async fn leaves_nothing_of_an_aborted_slice(target: &impl Target) {
     check(target, &[1]);
     commit(sink.as_mut(), 3, 0).await;
     check(target, &[1, 3]);
+}
+
+/// Whatever is gathered in memory has to go out in between.
+async fn keeps_a_large_slice(target: &impl Target) {
+    let mut sink = target.sink("a").await;
+    write_large(sink.as_mut(), 1).await;
+    sink.abort().await;
+    check(target, &[]);
+    write_large(sink.as_mut(), 2).await;
+    sink.commit().await.expect("the slice can be committed");
+    sink.close().await.expect("a sink can be closed");
+    assert_eq!(target.records().len(), LARGE_BATCHES * LARGE_RECORDS);
 }
 
 /// A crash between write and commit: the slice comes again, to a new sink of the same worker.
@@ -84,6 +114,28 @@ async fn keeps_a_slice_once_that_two_workers_commit(target: &impl Target) {
     check(target, &[1]);
 }
 
+/// A controller that has lost a result hands the slice out again, as if for the first time.
+async fn keeps_a_slice_once_that_living_workers_commit_again(target: &impl Target) {
+    let (mut first, mut second) = (target.sink("a").await, target.sink("b").await);
+    for sink in [&mut first, &mut second] {
+        commit(sink.as_mut(), 1, 0).await;
+        commit(sink.as_mut(), 1, 0).await;
+    }
+    commit(second.as_mut(), 2, 0).await;
+    check(target, &[1, 2]);
+}
+
+async fn keeps_a_slice_once_whose_commit_was_given_up(target: &impl Target) {
+    let (mut first, mut second) = (target.sink("a").await, target.sink("b").await);
+    write(first.as_mut(), 1, 0).await;
+    // It may be under way now, or done.
+    let _answer = first.commit().now_or_never();
+    first.abort().await;
+    commit(second.as_mut(), 1, 0).await;
+    commit(first.as_mut(), 2, 0).await;
+    check(target, &[1, 2]);
+}
+
 async fn takes_an_empty_slice(target: &impl Target) {
     let mut sink = target.sink("a").await;
     sink.begin(&slice(1, 0)).await.expect("a slice can begin");
@@ -110,6 +162,17 @@ async fn write(sink: &mut dyn Sink, order: u64, attempt: u32) {
     sink.begin(&slice(order, attempt)).await.expect("a slice can begin");
     for record in records(order) {
         let frame = Frame::of([record + "\n"]).expect("one record is less than 4 GiB");
+        let written = sink.write(&Batch::new(frame)).await.expect("the target can be written");
+        assert_eq!(written.rejected, []);
+    }
+}
+
+async fn write_large(sink: &mut dyn Sink, order: u64) {
+    sink.begin(&slice(order, 0)).await.expect("a slice can begin");
+    let record = |n: usize| format!("{{\"slice\":{order},\"n\":{n},\"pad\":\"{:200}\"}}\n", "");
+    for batch in 0..LARGE_BATCHES {
+        let records = (0..LARGE_RECORDS).map(|n| record(batch * LARGE_RECORDS + n));
+        let frame = Frame::of(records).expect("the batch is less than 4 GiB");
         let written = sink.write(&Batch::new(frame)).await.expect("the target can be written");
         assert_eq!(written.rejected, []);
     }
