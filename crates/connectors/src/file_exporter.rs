@@ -178,4 +178,6 @@ fn schema() -> Value {
 }
 
 #[cfg(test)]
+mod kill_tests;
+#[cfg(test)]
 mod tests;
