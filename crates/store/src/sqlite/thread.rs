@@ -1,7 +1,7 @@
 //! A connection on a thread of its own, fed by a bounded queue.
 
 use std::{
-    fmt,
+    fmt, fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     thread::{Builder, JoinHandle},
@@ -15,6 +15,8 @@ use super::error::{Fault, OpenError, explain};
 
 /// Writes that share one transaction at most.
 const GROUP_LEN_MAX: usize = 64;
+/// A log of more bytes is emptied; the usual write-back begins at 8 MiB.
+const LOG_LEN_WANTED: u64 = 16 << 20;
 
 /// What a thread does with its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,9 +144,24 @@ impl Server {
                 }
             }
             self.run(group);
+            if self.role == Role::Writer {
+                self.bound_log();
+            }
         }
         if let Err((_connection, error)) = self.connection.close() {
             tracing::warn!(%error, "failed to close the state store");
+        }
+    }
+
+    /// Empties the log when the usual write-back has not kept up with it, as under a reader that is never idle: this one
+    /// waits for the reads under way.
+    fn bound_log(&self) {
+        let log = self.path.with_extension("sqlite-wal");
+        if fs::metadata(log).is_ok_and(|log| log.len() > LOG_LEN_WANTED) {
+            let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            if let Err(error) = emptied {
+                tracing::warn!(%error, "failed to empty the log of the state store");
+            }
         }
     }
 
