@@ -65,7 +65,7 @@ struct Files {
     fsync: bool,
     held_max: usize,
     journal: Journal,
-    data: File,
+    data: Held,
     /// The file's name without extension.
     name: String,
     path: PathBuf,
@@ -81,6 +81,9 @@ struct Files {
     held: Vec<u8>,
     open: Option<Open>,
 }
+
+/// A file that no other sink writes to.
+struct Held(File);
 
 #[derive(Clone, Copy)]
 struct Open {
@@ -156,7 +159,7 @@ impl Files {
         let locked = journal.lock()?;
         let (name, data) = own_file(folder, &prefix, context.worker.as_str(), &extension)?;
         let contents = locked.contents(&name);
-        settle(&data, contents.end)?;
+        settle(&data.0, contents.end)?;
         settle_others(folder, &prefix, &extension, |other| locked.contents(other).end)?;
         drop(locked);
         if config.fsync {
@@ -215,7 +218,7 @@ impl Files {
     /// Writes what is held.
     fn let_go(&mut self) -> io::Result<()> {
         self.is_dirty = true;
-        self.data.write_all(&self.held)?;
+        self.data.0.write_all(&self.held)?;
         self.held.clear();
         Ok(())
     }
@@ -238,7 +241,7 @@ impl Files {
     fn append(&mut self, key: Key) -> io::Result<()> {
         self.let_go()?;
         if self.fsync {
-            self.data.sync_data()?;
+            self.data.0.sync_data()?;
         }
         let mut journal = self.journal.lock()?;
         let is_known = journal.knows(key);
@@ -266,7 +269,7 @@ impl Files {
         self.held.clear();
         self.written = self.end;
         if self.is_dirty {
-            self.data.set_len(self.end)?;
+            self.data.0.set_len(self.end)?;
             self.is_dirty = false;
         }
         Ok(())
@@ -282,19 +285,34 @@ impl Files {
     }
 }
 
+impl Held {
+    /// Takes the file, unless it is held.
+    fn take(file: File) -> io::Result<Option<Self>> {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Held {
+    /// A process that is being started has the handle too, and would keep the lock until it runs.
+    fn drop(&mut self) {
+        let _unlocked = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// Takes the worker's file, or the next name that no living worker holds.
-fn own_file(folder: &Path, prefix: &str, worker: &str, extension: &str) -> io::Result<(String, File)> {
+fn own_file(folder: &Path, prefix: &str, worker: &str, extension: &str) -> io::Result<(String, Held)> {
     let worker: String = worker.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     for number in 1..=NAMES_MAX {
         let name = match number {
             1 => format!("{prefix}-{worker}"),
             more => format!("{prefix}-{worker}-{more}"),
         };
-        let data = appended(&folder.join(format!("{name}{extension}")))?;
-        match flock(&data, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok((name, data)),
-            Err(Errno::WOULDBLOCK) => {}
-            Err(error) => return Err(error.into()),
+        if let Some(data) = Held::take(appended(&folder.join(format!("{name}{extension}")))?)? {
+            return Ok((name, data));
         }
     }
     Err(io::Error::other(format!("{NAMES_MAX} workers named {worker} hold their files")))
@@ -323,11 +341,10 @@ fn settle_others(folder: &Path, prefix: &str, extension: &str, end: impl Fn(&str
         if !name.starts_with(&begin) || name.contains('.') {
             continue;
         }
-        let data = appended(&entry.path())?;
-        if flock(&data, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if let Some(data) = Held::take(appended(&entry.path())?)? {
             match end(name) {
                 0 => fs::remove_file(entry.path())?,
-                end => settle(&data, end)?,
+                end => settle(&data.0, end)?,
             }
         }
     }
