@@ -14,7 +14,8 @@ use crate::{
     bindings::{ProcessorPre, teraslice::asset::types},
     bundle::Bundle,
     host::State,
-    processor::{Chain, Instance, OpenError},
+    instance::{CallError, Instance},
+    processor::Chain,
     runtime::{LoadError, Runtime},
 };
 
@@ -90,7 +91,7 @@ impl Asset for WasmAsset {
         let chain = Chain::new(self.inner.guest.clone(), steps);
         match chain.try_open() {
             Ok(()) => Ok(Arc::new(chain)),
-            Err(OpenError::Config { step, field, message }) => {
+            Err(CallError::Config { step, field, message }) => {
                 let field = if field.is_empty() { field } else { format!("/{field}") };
                 Err(vec![Problem::new(format!("/{step}{field}"), message)])
             }

@@ -13,6 +13,7 @@ mod bundle;
 mod cache;
 mod engine;
 mod host;
+mod instance;
 mod limits;
 mod output;
 mod processor;
