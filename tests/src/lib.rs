@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    thread::sleep,
     time::Duration,
 };
 
@@ -144,6 +145,22 @@ pub fn kill(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _may_be_gone = kill_process(pid, Signal::KILL);
     }
+}
+
+/// Watches a process to its end; returns the most memory it had, in KiB.
+#[must_use]
+pub fn peak_kib(pid: u32) -> u64 {
+    let peak_so_far = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        peak.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    let mut peak = 0;
+    while let Some(now) = peak_so_far() {
+        peak = now;
+        sleep(Duration::from_millis(20));
+    }
+    peak
 }
 
 /// Returns the live children of a process.

@@ -1,8 +1,8 @@
 //! Memory is bounded by batches and queues, whatever the number of slices.
 
-use std::{fs, thread::sleep, time::Duration};
+use std::time::Duration;
 
-use teraslice_tests::{Stage, balanced, finish};
+use teraslice_tests::{Stage, balanced, finish, peak_kib};
 
 /// Slices of one line each.
 const SLICES: u64 = 30_000;
@@ -18,13 +18,6 @@ operations:
   - {_op: file_exporter, path: out, format: ldjson}
 ";
 
-/// Returns the most memory that a process had so far, while it is there.
-fn peak_kib(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    peak.trim().trim_end_matches(" kB").parse().ok()
-}
-
 #[test]
 fn stays_the_same_over_many_slices() {
     let stage = Stage::default();
@@ -32,16 +25,11 @@ fn stays_the_same_over_many_slices() {
     let lines: String = (0..SLICES).map(|n| format!("{{\"n\":{}}}\n", 100 + n % 900)).collect();
     assert_eq!(lines.len() as u64, SLICES * 10);
     stage.write("in.ldjson", lines);
+    // Compiles the asset, if need be.
+    assert_eq!(stage.run(&["validate", "job.yaml"]).code, Some(0));
     let child = stage.command(&["run", "job.yaml", "-o", "json"]).spawn().unwrap();
     let pid = child.id();
-    let watch = std::thread::spawn(move || {
-        let mut peak = 0;
-        while let Some(now) = peak_kib(pid) {
-            peak = now;
-            sleep(Duration::from_millis(20));
-        }
-        peak
-    });
+    let watch = std::thread::spawn(move || peak_kib(pid));
     let ended = finish(child, Duration::from_mins(5));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let run = ended.json();

@@ -2,15 +2,19 @@
 //!
 //! Each does its harm when a record's field of its own name, such as `trap`, is `true`.
 
+mod gather;
 mod harm;
 mod refuse;
 mod report;
 
+pub use gather::Gather;
 pub use harm::{Grow, OutputBomb, Recurse, Spin, Trap};
 pub use refuse::{Fail, Fatal, RetryLater};
 pub use report::{Clock, Log};
 
-teraslice_guest_sdk::asset!(Clock, Fail, Fatal, Grow, Log, OutputBomb, Recurse, RetryLater, Spin, Trap);
+teraslice_guest_sdk::asset!(
+    Clock, Fail, Fatal, Gather, Grow, Log, OutputBomb, Recurse, RetryLater, Spin, Trap
+);
 
 use teraslice_guest_sdk::{Name, Record, Value};
 

@@ -1,5 +1,6 @@
 //! Operations that refuse records and slices the way the contract provides for.
 
+use serde::Deserialize;
 use teraslice_guest_sdk::{ConfigError, Error, Info, Name, Operation, Record, Value, Verdict};
 
 use crate::{NO_SETTINGS, NoSettings, is_set};
@@ -32,25 +33,35 @@ impl Operation for Fail {
     }
 }
 
-/// `test_retry_later`: asks for another try of the slice.
+/// `test_retry_later`: asks for another try.
 #[derive(Debug)]
-pub struct RetryLater(Name);
+pub struct RetryLater {
+    field: Name,
+    times: Option<u32>,
+}
+
+/// Settings of `test_retry_later`.
+#[derive(Debug, Deserialize)]
+pub struct RetryLaterConfig {
+    times: Option<u32>,
+}
 
 impl Operation for RetryLater {
-    type Config = NoSettings;
+    type Config = RetryLaterConfig;
 
     const INFO: Info = Info::new(
         "test_retry_later",
-        "Asks for a later try of the slice at a record whose field retry is true.",
-        NO_SETTINGS,
+        "Asks for a later try at a record whose field retry is true: always, or so many times in all.",
+        r#"{"type":"object","properties":{"times":{"type":"integer","minimum":0}}}"#,
     );
 
-    fn new(_config: NoSettings) -> Result<Self, ConfigError> {
-        Ok(Self(Name::new("retry")))
+    fn new(config: RetryLaterConfig) -> Result<Self, ConfigError> {
+        Ok(Self { field: Name::new("retry"), times: config.times })
     }
 
     fn process(&mut self, record: &mut Record<'_>) -> Result<Verdict, Error> {
-        if is_set(record, &self.0) {
+        if self.times != Some(0) && is_set(record, &self.field) {
+            self.times = self.times.map(|times| times - 1);
             return Err(Error::RetryLater("the record asked for another try".to_owned()));
         }
         Ok(Verdict::Keep)

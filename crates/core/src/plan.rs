@@ -139,4 +139,14 @@ impl Plan {
     pub(crate) fn refusal(&self, operation: usize) -> Refusal {
         self.inner.refusals[operation]
     }
+
+    /// Returns what happens to records that the operation at `operation` breaks on: as for refused ones, but no slice fails
+    /// for them unless the job says so.
+    pub(crate) fn fault(&self, operation: usize) -> Refusal {
+        let is_said = self.inner.job.operations[operation].dead_letter_action.is_some();
+        match self.refusal(operation) {
+            Refusal::Throw if !is_said => Refusal::Store,
+            refusal => refusal,
+        }
+    }
 }

@@ -92,11 +92,21 @@ impl Batch {
                 return vec![self];
             }
             let to = (from + 1..=last).take_while(fits).last().unwrap_or(last);
-            let metadata = self.metadata.as_ref().map(|frame| frame.slice(from..to));
-            parts.push(Self { records: self.records.slice(from..to), metadata });
+            parts.push(self.slice(from..to));
             from = to;
         }
         parts
+    }
+
+    /// Returns some of the records, which share the batch's memory.
+    ///
+    /// # Panics
+    ///
+    /// When there are not as many records.
+    #[must_use]
+    pub fn slice(&self, records: Range<usize>) -> Self {
+        let metadata = self.metadata.as_ref().map(|frame| frame.slice(records.clone()));
+        Self { records: self.records.slice(records), metadata }
     }
 
     /// Returns the metadata of record `index` as JSON text, if it has any.

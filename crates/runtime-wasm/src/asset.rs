@@ -15,6 +15,7 @@ use crate::{
     bundle::Bundle,
     host::State,
     instance::{CallError, Instance},
+    limits::Limits,
     processor::Chain,
     runtime::{LoadError, Runtime},
 };
@@ -38,6 +39,12 @@ struct Inner {
 pub(crate) struct Guest {
     pub(crate) runtime: Runtime,
     pub(crate) pre: ProcessorPre<State>,
+}
+
+impl Guest {
+    pub(crate) fn limits(&self) -> &Limits {
+        self.runtime.limits()
+    }
 }
 
 impl fmt::Debug for WasmAsset {
@@ -74,6 +81,15 @@ impl WasmAsset {
     }
 }
 
+impl WasmAsset {
+    /// Binds neighbouring operations, unchecked.
+    pub(crate) fn chain_of(&self, steps: &[OperationConfig]) -> Chain {
+        let scope = |step: &OperationConfig| self.operations().iter().find(|known| known.name == step.op);
+        let has_state = steps.iter().filter_map(scope).any(|known| known.scope != Scope::Record);
+        Chain::new(self.inner.guest.clone(), steps, has_state)
+    }
+}
+
 impl Asset for WasmAsset {
     fn name(&self) -> (&str, &str) {
         (&self.inner.name, &self.inner.version)
@@ -88,7 +104,7 @@ impl Asset for WasmAsset {
     }
 
     fn chain(&self, steps: &[OperationConfig]) -> Result<Arc<dyn ProcessorFactory>, Vec<Problem>> {
-        let chain = Chain::new(self.inner.guest.clone(), steps);
+        let chain = self.chain_of(steps);
         match chain.try_open() {
             Ok(()) => Ok(Arc::new(chain)),
             Err(CallError::Config { step, field, message }) => {

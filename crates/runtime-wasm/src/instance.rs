@@ -16,6 +16,8 @@ use crate::{
 
 /// Frames of a backtrace that are shown.
 const FRAMES_MAX: usize = 8;
+/// Batches that one instance runs at the most, where another can take over.
+const BATCHES_MAX: u32 = 10_000;
 /// Bytes of a guest's own message that are kept.
 const MESSAGE_MAX: usize = 512;
 
@@ -62,20 +64,21 @@ pub(crate) struct Instance {
     exports: Processor,
     guest: Guest,
     input_bytes: usize,
+    batches: u32,
     _slot: Slot,
 }
 
 impl Instance {
     /// Makes an instance, once there is a place for it.
     pub(crate) fn new(guest: &Guest, slice: Option<&SliceContext>) -> Result<Self, CallError> {
-        let limits = guest.runtime.limits();
+        let limits = guest.limits();
         let slot = guest.runtime.slots().take(limits.slot_wait).ok_or(CallError::NoSlot(limits.slot_wait))?;
         let mut store = Store::new(guest.runtime.engine(), State::new(limits, slice));
         store.limiter(|state| &mut state.account);
         prepare(&mut store, guest, limits.other_calls, 0);
         let exports = guest.pre.instantiate(&mut store);
         let exports = exports.map_err(|error| explain(&error, &store.data().account, limits.other_calls))?;
-        Ok(Self { store, exports, guest: guest.clone(), input_bytes: 0, _slot: slot })
+        Ok(Self { store, exports, guest: guest.clone(), input_bytes: 0, batches: 0, _slot: slot })
     }
 
     pub(crate) fn describe(&mut self) -> Result<Vec<types::Operation>, CallError> {
@@ -91,11 +94,17 @@ impl Instance {
         opened.map_err(problem)
     }
 
-    pub(crate) fn process(&mut self, input: &types::Batch) -> Result<types::Output, CallError> {
+    /// Runs a batch, in the time that the limits give it or in `limit`.
+    pub(crate) fn process(
+        &mut self,
+        input: &types::Batch,
+        limit: Option<Duration>,
+    ) -> Result<types::Output, CallError> {
         let bytes = input.data.len() + input.metadata.as_ref().map_or(0, Vec::len);
         self.input_bytes = self.input_bytes.saturating_add(bytes);
-        let limits = self.guest.runtime.limits();
-        let limit = limits.process_time(bytes);
+        let limits = self.guest.limits();
+        let limit = limit.unwrap_or_else(|| limits.process_time(bytes));
+        self.batches += 1;
         prepare(&mut self.store, &self.guest, limit, bytes);
         let output = self.exports.call_process(&mut self.store, input);
         let output = output.map_err(|error| explain(&error, &self.store.data().account, limit))?;
@@ -104,11 +113,16 @@ impl Instance {
 
     /// Ends the slice; what was held back may come out, so all input so far counts for the output's bound.
     pub(crate) fn finish(&mut self) -> Result<types::Output, CallError> {
-        let limit = self.guest.runtime.limits().other_calls;
+        let limit = self.guest.limits().other_calls;
         prepare(&mut self.store, &self.guest, limit, self.input_bytes);
         let output = self.exports.call_finish(&mut self.store);
         let output = output.map_err(|error| explain(&error, &self.store.data().account, limit))?;
         output.map_err(problem)
+    }
+
+    /// Tells whether a fresh instance would be better: this one is old, or has come near its limit of memory.
+    pub(crate) fn wants_recycling(&self) -> bool {
+        self.batches >= BATCHES_MAX || self.store.data().account.is_nearly_full()
     }
 
     /// Ends the use of the instance: writes the guest's counters to the log.
@@ -117,7 +131,7 @@ impl Instance {
     }
 
     fn prepare_other(&mut self) -> Duration {
-        let limit = self.guest.runtime.limits().other_calls;
+        let limit = self.guest.limits().other_calls;
         prepare(&mut self.store, &self.guest, limit, 0);
         limit
     }
@@ -128,7 +142,7 @@ fn prepare(store: &mut Store<State>, guest: &Guest, limit: Duration, input_bytes
     if guest.runtime.tier() == Tier::Default {
         store.set_epoch_deadline(ticks(limit));
     }
-    store.set_hostcall_fuel(guest.runtime.limits().output_bytes(input_bytes));
+    store.set_hostcall_fuel(guest.limits().output_bytes(input_bytes));
 }
 
 fn problem(problem: types::Problem) -> CallError {

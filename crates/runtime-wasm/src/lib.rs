@@ -14,9 +14,11 @@ mod cache;
 mod engine;
 mod host;
 mod instance;
+mod isolate;
 mod limits;
 mod output;
 mod processor;
+mod replay;
 mod runtime;
 mod slots;
 

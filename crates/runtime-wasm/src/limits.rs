@@ -25,6 +25,12 @@ pub struct Limits {
     pub log_bytes: usize,
     /// Bytes of one line of log (default 1 KiB).
     pub log_line_bytes: usize,
+    /// Records of a slice that a chain may break on; with more the slice fails (default 100).
+    pub faults_max: usize,
+    /// Bytes of a slice, input and output together, that are held so that a chain with state can run it again (default 64 MiB).
+    pub replay_bytes: usize,
+    /// How long a call may be put off by a guest that asks for a later try (default 10 s); then the attempt fails.
+    pub later_max: Duration,
     /// How long to wait for a free instance (default 60 s).
     pub slot_wait: Duration,
 }
@@ -41,6 +47,9 @@ impl Default for Limits {
             output_max: 64 << 20,
             log_bytes: 64 << 10,
             log_line_bytes: 1 << 10,
+            faults_max: 100,
+            replay_bytes: 64 << 20,
+            later_max: Duration::from_secs(10),
             slot_wait: Duration::from_mins(1),
         }
     }
@@ -85,6 +94,11 @@ impl Account {
             table_elements: 0,
             denied: None,
         }
+    }
+
+    /// Tells whether more than three quarters of the memory are taken.
+    pub(crate) const fn is_nearly_full(&self) -> bool {
+        self.memory > self.memory_max / 4 * 3
     }
 }
 

@@ -131,7 +131,7 @@ fn rejected(
         };
         let metadata = at.and_then(|(at, input)| input.metadata_of(at)).map(<[u8]>::to_vec);
         let reason = cut(&failure.message, MESSAGE_MAX).to_owned();
-        all.push(Rejected { step: failure.step as usize, reason, record, metadata });
+        all.push(Rejected { step: failure.step as usize, reason, record, metadata, is_fault: false });
     }
     Ok(all)
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_core::{
-    operation::{OperationError, Processed, ProcessorFactory, SliceContext},
+    operation::{OperationError, Processed, ProcessorFactory, SliceContext, StepCounts},
     registry::Asset,
 };
 use teraslice_model::{
@@ -30,6 +30,7 @@ fn testing() -> WasmAsset {
         process_base: Duration::from_millis(100),
         memory: 32 << 20,
         slot_wait: Duration::from_secs(5),
+        later_max: Duration::from_millis(200),
         ..Limits::default()
     };
     // Few places: one that is not given back is missed.
@@ -69,6 +70,10 @@ fn process(chain: &Arc<dyn ProcessorFactory>, records: &[Value]) -> Result<Proce
     chain.open(&slice())?.process(&batch(records))
 }
 
+fn numbers(all: std::ops::Range<u32>) -> Vec<Value> {
+    all.map(|n| json!({"n": n})).collect()
+}
+
 fn records(processed: &Processed) -> Vec<Value> {
     let batches = processed.batches.iter();
     batches
@@ -77,7 +82,7 @@ fn records(processed: &Processed) -> Vec<Value> {
 }
 
 #[test]
-fn misbehaving_guests_fail_their_attempt_and_nothing_else() {
+fn records_that_break_a_guest_are_taken_out_and_the_others_kept() {
     let asset = testing();
     let cases = [
         ("test_trap", json!({}), "trap", "unreachable"),
@@ -90,15 +95,108 @@ fn misbehaving_guests_fail_their_attempt_and_nothing_else() {
         let chain = asset.chain(&[step(op, &settings)]).unwrap();
         let mut bad = json!({"n": 1});
         bad[field] = true.into();
+        let mut all = numbers(0..40);
+        all.insert(25, bad.clone());
         for _ in 0..3 {
-            let error = process(&chain, &[bad.clone()]).unwrap_err();
-            assert!(matches!(error, OperationError::Retry { .. }), "{op}: {error}");
-            let text = error.to_string();
-            assert!(text.starts_with(op) && text.contains(reason), "{op}: {text}");
+            let processed = process(&chain, &all).unwrap();
+            assert_eq!(records(&processed), numbers(0..40), "{op}");
+            let [only] = processed.rejected.as_slice() else { panic!("{op}: {:?}", processed.rejected) };
+            assert!(only.is_fault && only.reason.contains(reason), "{op}: {}", only.reason);
+            assert_eq!(serde_json::from_slice::<Value>(&only.record).unwrap(), bad, "{op}");
+            let expected = StepCounts { received: 41, emitted: 40, failed: 1, ..StepCounts::default() };
+            assert_eq!(processed.counts, [expected], "{op}");
         }
-        let good = process(&chain, &[json!({"n": 1})]).unwrap();
-        assert_eq!(records(&good), [json!({"n": 1})], "{op}");
     }
+}
+
+#[test]
+fn the_step_that_breaks_is_named_with_the_record_as_it_saw_it() {
+    let asset = testing();
+    let settings = json!({"mebibytes": 1});
+    let steps = [
+        step("test_fail", &json!({})),
+        step("test_clock", &json!({})),
+        step("test_trap", &json!({})),
+        step("test_grow", &settings),
+    ];
+    let chain = asset.chain(&steps).unwrap();
+    let all = [json!({"n": 1}), json!({"n": 2, "trap": true}), json!({"n": 3, "fail": true})];
+    let processed = process(&chain, &all).unwrap();
+    assert_eq!(records(&processed).len(), 1);
+    let broken = processed.rejected.iter().find(|rejected| rejected.is_fault).unwrap();
+    assert_eq!(broken.step, 2);
+    let seen: Value = serde_json::from_slice(&broken.record).unwrap();
+    assert_eq!((&seen["n"], seen.as_object().unwrap().len() > 2), (&json!(2), true), "{seen}");
+    let received: Vec<_> = processed.counts.iter().map(|count| (count.received, count.failed)).collect();
+    assert_eq!(received, [(3, 1), (2, 0), (2, 1), (1, 0)]);
+}
+
+#[test]
+fn a_batch_that_needs_too_much_memory_is_run_in_parts() {
+    // 32 MiB for the guest: three records fit, six do not.
+    let chain = testing().chain(&[step("test_grow", &json!({"mebibytes": 7}))]).unwrap();
+    let all: Vec<_> = (0..6).map(|n| json!({"n": n, "grow": true})).collect();
+    let processed = process(&chain, &all).unwrap();
+    assert_eq!((records(&processed), processed.rejected.len()), (all, 0));
+}
+
+#[test]
+fn an_asset_that_breaks_on_too_much_is_itself_at_fault() {
+    let limits = Limits { faults_max: 3, ..Limits::default() };
+    let options = RuntimeOptions { limits, ..RuntimeOptions::default() };
+    let asset = Runtime::new(options).unwrap().load(bundle("testing")).unwrap();
+    let chain = asset.chain(&[step("test_trap", &json!({}))]).unwrap();
+    let error = process(&chain, &vec![json!({"trap": true}); 8]).unwrap_err();
+    let expected =
+        "asset fault in test_trap: it broke on more than 3 records of the slice, on the last: trap: ";
+    assert!(matches!(error, OperationError::Slice { .. }));
+    assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[test]
+fn a_chain_with_state_is_run_again_without_the_records_at_fault() {
+    let asset = testing();
+    let chain = asset.chain(&[step("test_clock", &json!({})), step("test_gather", &json!({}))]).unwrap();
+    for (field, at) in [("early", 0_usize), ("early", 59), ("late", 20), ("late", 59)] {
+        let mut all = numbers(0..60);
+        for at in [at, at.abs_diff(30)] {
+            all[at][field] = true.into();
+        }
+        let mut processor = chain.open(&slice()).unwrap();
+        for part in all.chunks(20) {
+            assert_eq!(records(&processor.process(&batch(part)).unwrap()), [Value::Null; 0]);
+        }
+        let processed = processor.finish().unwrap();
+        let good: Vec<_> =
+            all.iter().filter(|record| record.get(field).is_none()).map(|record| &record["n"]).collect();
+        let seen = records(&processed);
+        assert_eq!(seen.iter().map(|record| &record["n"]).collect::<Vec<_>>(), good, "{field} {at}");
+        let bad: Vec<Value> =
+            processed.rejected.iter().map(|bad| serde_json::from_slice(&bad.record).unwrap()).collect();
+        let expected: Vec<_> = all.iter().filter(|record| record.get(field).is_some()).cloned().collect();
+        assert_eq!(bad, expected, "{field} {at}");
+        assert_eq!((processed.counts[0].received, processed.counts[0].failed), (60, 2));
+    }
+}
+
+#[test]
+fn a_slice_that_is_too_large_to_hold_fails_its_attempt() {
+    let limits = Limits { replay_bytes: 100, ..Limits::default() };
+    let options = RuntimeOptions { limits, ..RuntimeOptions::default() };
+    let asset = Runtime::new(options).unwrap().load(bundle("testing")).unwrap();
+    let chain = asset.chain(&[step("test_gather", &json!({}))]).unwrap();
+    let mut processor = chain.open(&slice()).unwrap();
+    processor.process(&batch(&numbers(0..40))).unwrap();
+    let error = processor.process(&batch(&[json!({"early": true})])).unwrap_err();
+    assert!(matches!(error, OperationError::Retry { .. }));
+    assert!(error.to_string().contains("too large to look for the record at fault"), "{error}");
+}
+
+#[test]
+fn a_guest_that_asks_for_time_is_called_again() {
+    let chain = testing().chain(&[step("test_retry_later", &json!({"times": 2}))]).unwrap();
+    let all = [json!({"retry": true})];
+    assert_eq!(records(&process(&chain, &all).unwrap()), all);
 }
 
 #[test]
@@ -156,9 +254,9 @@ fn a_chain_counts_step_by_step_and_lets_go_at_the_end() {
     let mut processor = chain.open(&slice()).unwrap();
     let held = processor.process(&batch(&[json!({"n": 1}), json!({"n": 2}), json!({"n": 3})])).unwrap();
     assert_eq!(records(&held), [Value::Null; 0]);
-    assert_eq!((held.counts[0].received, held.counts[0].dropped), (3, 1));
     let released = processor.finish().unwrap();
     assert_eq!(records(&released), [json!({"n": 3, "seen": true}), json!({"n": 1, "seen": true})]);
+    assert_eq!((released.counts[0].received, released.counts[0].dropped), (3, 1));
     assert_eq!((released.counts[1].emitted, released.counts[2].received), (2, 2));
 }
 

@@ -75,7 +75,8 @@ impl Encoder {
                 Err(reason) => {
                     out.truncate(before);
                     let metadata = batch.metadata_of(index).map(<[u8]>::to_vec);
-                    rejected.push(Rejected { step: 0, reason, record: record.to_vec(), metadata });
+                    let record = record.to_vec();
+                    rejected.push(Rejected { step: 0, reason, record, metadata, is_fault: false });
                 }
             }
         }

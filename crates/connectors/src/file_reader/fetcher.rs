@@ -169,7 +169,7 @@ impl Reading {
     fn fetch(&mut self, portion: &Portion) -> Result<Fetched, FrameError> {
         if let Some((from, bytes)) = portion.too_long {
             let reason = format!("{}: a line of {bytes} bytes is too long", self.place(from));
-            let rejected = Rejected { step: 0, reason, record: Vec::new(), metadata: None };
+            let rejected = Rejected { step: 0, reason, record: Vec::new(), metadata: None, is_fault: false };
             return Ok(Fetched { batch: Batch::default(), rejected: vec![rejected] });
         }
         match self.format {
@@ -262,7 +262,7 @@ impl Reading {
     fn refused(&self, portion: &Portion, begin: usize, line: &[u8], reason: &str) -> Rejected {
         let reason = format!("{}: {reason}", self.place(portion.at + begin as u64));
         let record = line[..line.len().min(KEPT_MAX)].to_vec();
-        Rejected { step: 0, reason, record, metadata: None }
+        Rejected { step: 0, reason, record, metadata: None, is_fault: false }
     }
 
     fn place(&self, at: u64) -> String {

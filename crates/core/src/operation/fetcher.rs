@@ -57,4 +57,6 @@ pub struct Rejected {
     pub record: Vec<u8>,
     /// Its metadata as JSON text.
     pub metadata: Option<Vec<u8>>,
+    /// Whether the operation broke on it, where it should have answered.
+    pub is_fault: bool,
 }

@@ -99,7 +99,11 @@ impl Letters {
     ) -> Result<(), Failure> {
         for mut refused in rejected {
             cut(&mut refused.reason, REASON_BYTES_MAX);
-            match self.plan.refusal(place.operation) {
+            let refusal = match refused.is_fault {
+                true => self.plan.fault(place.operation),
+                false => self.plan.refusal(place.operation),
+            };
+            match refusal {
                 Refusal::Throw => {
                     let reason = format!("{}: refused a record: {}", place.text(), refused.reason);
                     return Err(Failure::Retry { reason, after: None });

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn refused(record: &str) -> Rejected {
-        Rejected { step: 0, reason: String::new(), record: record.into(), metadata: None }
+        Rejected { step: 0, reason: String::new(), record: record.into(), metadata: None, is_fault: false }
     }
 
     #[test]

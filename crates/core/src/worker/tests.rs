@@ -298,6 +298,18 @@ async fn fails_a_slice_with_a_refused_record_where_the_job_says_throw() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keeps_a_record_that_breaks_an_operation_unless_the_job_says_throw() {
+    let mut bench = Bench::start(pipeline(vec![failing("break", &json!({}))])).await;
+    let result = bench.run().await;
+    assert_eq!(result.outcome, Outcome::Completed);
+    assert_eq!(result.dead_letters[0].record, "{\"n\":1}");
+    let strict = refusing("failing_processor", json!({"at": 1, "how": "break"}), "throw");
+    let mut bench = Bench::start(pipeline(vec![strict])).await;
+    let result = bench.run().await;
+    assert_eq!(error(&result), "operation 1 (failing_processor): refused a record: refused on purpose");
+}
+
+#[tokio::test(start_paused = true)]
 async fn throws_refused_records_away_where_the_job_says_so() {
     for action in ["log", "none"] {
         let reject = refusing("failing_processor", json!({"at": 1, "how": "reject"}), action);

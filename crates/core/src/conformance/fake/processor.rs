@@ -43,6 +43,8 @@ pub struct FailingConfig {
 pub enum How {
     /// Refuses the record.
     Reject,
+    /// Rejects the record as one that it broke on.
+    Break,
     /// Leaves the record out on purpose.
     Drop,
     /// Leaves the record out and does not count it.
@@ -115,10 +117,16 @@ impl Processor for FailingAttempt {
         let mut counts = StepCounts { received: batch.len() as u64, ..StepCounts::default() };
         let mut rejected = Vec::new();
         match config.how {
-            How::Reject => {
+            How::Reject | How::Break => {
                 counts.failed = 1;
                 let reason = "refused on purpose".to_owned();
-                rejected.push(Rejected { step: 0, reason, record: bad.clone(), metadata: None });
+                rejected.push(Rejected {
+                    step: 0,
+                    reason,
+                    record: bad.clone(),
+                    metadata: None,
+                    is_fault: config.how == How::Break,
+                });
             }
             How::Drop => counts.dropped = 1,
             How::Lose => {}

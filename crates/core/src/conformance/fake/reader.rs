@@ -161,6 +161,7 @@ impl RecordStream for CountingStream {
             reason: "cannot be read".to_owned(),
             record: record(n).into_bytes(),
             metadata: None,
+            is_fault: false,
         });
         Ok(Some(Fetched { batch: Batch::new(batch), rejected: refused.collect() }))
     }

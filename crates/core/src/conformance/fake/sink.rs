@@ -137,7 +137,13 @@ impl Sink for Memory {
             let record = String::from_utf8_lossy(batch.record(at)).into_owned();
             if self.config.refuse.as_ref() == Some(&record) {
                 let reason = "not here".to_owned();
-                rejected.push(Rejected { step: 0, reason, record: record.into_bytes(), metadata: None });
+                rejected.push(Rejected {
+                    step: 0,
+                    reason,
+                    record: record.into_bytes(),
+                    metadata: None,
+                    is_fault: false,
+                });
             } else {
                 records.push(record);
             }
