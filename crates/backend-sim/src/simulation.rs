@@ -19,7 +19,7 @@ use teraslice_core::{
 use teraslice_model::{
     execution::{Execution, Stats},
     id::{Epoch, ExId, Generation, SliceId, WorkerId},
-    job::{CheckedJob, Encoding, Lifecycle, OperationConfig, Resources},
+    job::{CheckedJob, Encoding, Lifecycle, OperationConfig, Resources, Sandbox},
     status::Status,
 };
 use tokio::time::sleep;
@@ -261,6 +261,7 @@ impl Simulation {
             labels: BTreeMap::new(),
             env_vars: BTreeMap::new(),
             log_level: None,
+            sandbox: Sandbox::default(),
             resources: Resources::default(),
             extra: serde_json::Map::new(),
             document: serde_json::Map::new(),

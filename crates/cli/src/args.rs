@@ -73,6 +73,12 @@ pub(crate) enum Command {
     /// Run slices for a controller on this machine
     #[command(hide = true)]
     Worker,
+    /// Compile the module on standard input, within limits
+    #[command(hide = true)]
+    CompileAsset {
+        /// The tier and the limits
+        arguments: Vec<String>,
+    },
 }
 
 /// A job file and what is changed in it.

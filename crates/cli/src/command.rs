@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share.
 
 mod attend;
+mod compile_asset;
 mod dead_letters;
 mod dry_run;
 mod history;
@@ -24,13 +25,16 @@ use session::Session;
 ///
 /// Whatever ends the command early.
 pub(crate) fn execute(arguments: Arguments) -> Result<u8, Failure> {
-    let session = Session::start(arguments.common)?;
-    match arguments.command {
-        Command::Run(arguments) => run::execute(&session, &arguments),
-        Command::Validate(arguments) => validate::execute(&session, &arguments),
-        Command::Resume(arguments) => resume::execute(&session, &arguments),
-        Command::History(arguments) => history::execute(&session, &arguments),
-        Command::DeadLetters(DeadLetters::List(arguments)) => dead_letters::execute(&session, &arguments),
-        Command::Worker => worker::execute(&session),
+    let Arguments { command, common } = arguments;
+    let session = || Session::start(common);
+    match command {
+        Command::Run(arguments) => run::execute(&session()?, &arguments),
+        Command::Validate(arguments) => validate::execute(&session()?, &arguments),
+        Command::Resume(arguments) => resume::execute(&session()?, &arguments),
+        Command::History(arguments) => history::execute(&session()?, &arguments),
+        Command::DeadLetters(DeadLetters::List(arguments)) => dead_letters::execute(&session()?, &arguments),
+        Command::Worker => worker::execute(&session()?),
+        // Without a configuration: it has nothing to read and nothing to say.
+        Command::CompileAsset { arguments } => Ok(compile_asset::execute(&arguments)),
     }
 }

@@ -61,12 +61,23 @@ pub struct CheckedJob {
     pub env_vars: BTreeMap<String, String>,
     /// The level of this job's logs.
     pub log_level: Option<String>,
+    /// What its operations in assets may use.
+    pub sandbox: Sandbox,
     /// What only some backends use.
     pub resources: Resources,
     /// Properties that are not known here, kept as they are.
     pub extra: Map<String, Value>,
     /// The whole job in its file form, defaults filled in.
     pub document: Map<String, Value>,
+}
+
+/// What the operations of a job that are in assets may use; absent: as the configuration says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Bytes of memory of each instance (`wasm_memory`).
+    pub memory: Option<u64>,
+    /// How long a batch may take, beside the time for its size (`wasm_time_per_batch`).
+    pub time_per_batch: Option<Duration>,
 }
 
 /// Whether a job ends by itself (`lifecycle`).

@@ -20,7 +20,7 @@ mod embedded {
 }
 
 /// The asset that every job can use without listing it.
-const STANDARD: &str = "standard";
+pub(crate) const STANDARD: &str = "standard";
 
 /// The bundles that this process can load.
 #[derive(Debug)]

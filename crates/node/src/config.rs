@@ -2,6 +2,7 @@
 
 mod keys;
 mod values;
+mod wasm;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,7 @@ use teraslice_model::{
 
 use keys::check_section;
 use values::{duration, flag, level, names, text};
+pub use wasm::WasmConfig;
 
 /// The variable that names the configuration file.
 const VARIABLE: &str = "TERAFOUNDATION_CONFIG";
@@ -48,6 +50,8 @@ pub struct Config {
     pub overrides_enabled: bool,
     /// Environment of every worker (`teraslice.env_vars`).
     pub env_vars: BTreeMap<String, String>,
+    /// The sandbox of assets (`teraslice.wasm`).
+    pub wasm: WasmConfig,
     /// How long a controller waits for its first worker (`teraslice.slicer_timeout`, default 3 minutes).
     pub slicer_timeout: Duration,
     /// How long it waits once all workers are gone (`teraslice.worker_disconnect_timeout`, default 5 minutes).
@@ -125,6 +129,8 @@ impl Config {
         let (foundation, ours) = (section("terafoundation"), section("teraslice"));
         let foundation = check_section(foundation, "/terafoundation", keys::TERAFOUNDATION, &mut report);
         let ours = check_section(ours, "/teraslice", keys::TERASLICE, &mut report);
+        let wasm = ours.get("wasm").and_then(|value| value.as_object()).unwrap_or(&empty);
+        let wasm = WasmConfig::of(wasm, &mut report);
         if !report.problems.is_empty() {
             return Err(ConfigError::Wrong { path, problems: report.problems });
         }
@@ -143,6 +149,7 @@ impl Config {
                 .unwrap_or(defaults.cluster_manager_type),
             overrides_enabled: flag(&ours, "kubernetes_overrides_enabled"),
             env_vars: ours.get("env_vars").map(|vars| values::text_map(vars)).unwrap_or_default(),
+            wasm,
             slicer_timeout: duration(&ours, "slicer_timeout").unwrap_or(defaults.slicer_timeout),
             worker_disconnect_timeout: duration(&ours, "worker_disconnect_timeout")
                 .unwrap_or(defaults.worker_disconnect_timeout),
@@ -177,6 +184,7 @@ impl Default for Config {
             cluster_manager_type: "native".to_owned(),
             overrides_enabled: false,
             env_vars: BTreeMap::new(),
+            wasm: WasmConfig::default(),
             slicer_timeout: Duration::from_mins(3),
             worker_disconnect_timeout: Duration::from_mins(5),
             shutdown_timeout: Duration::from_mins(1),

@@ -1,17 +1,29 @@
 //! The parts that a process is made of: operations, assets, the state store.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use teraslice_core::{context::Context, plan::Plan, registry::Registry, store::StateStore};
 use teraslice_model::{
     job::{CheckedJob, Inspection, RawJob, Warning},
     problem::Problem,
 };
-use teraslice_runtime_wasm::{Bundle, Runtime, RuntimeOptions};
+pub use teraslice_runtime_wasm::compiler;
+use teraslice_runtime_wasm::{
+    Bundle, Runtime, RuntimeOptions,
+    compiler::{Compiler, CompilerProcess},
+};
 pub use teraslice_store::OpenError;
 use teraslice_store::{SqliteOptions, SqliteStore};
 
-use crate::{assets::Bundles, config::Config, state};
+use crate::{
+    assets::{Bundles, STANDARD},
+    config::Config,
+    state,
+};
 
 /// Instances of assets that there is room for, whatever the job.
 const SLOTS_MIN: usize = 16;
@@ -22,6 +34,7 @@ const SLOTS_MAX: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct Parts {
     config: Arc<Config>,
+    compiler: Compiler,
 }
 
 /// A job that can run here.
@@ -46,7 +59,13 @@ impl Parts {
     /// Takes a configuration.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config: Arc::new(config) }
+        Self { config: Arc::new(config), compiler: Compiler::InProcess }
+    }
+
+    /// Has assets compiled by a process per module: by this program with these arguments, which calls [`compiler::serve`].
+    #[must_use]
+    pub fn with_compiler(self, program: PathBuf, arguments: Vec<String>) -> Self {
+        Self { compiler: Compiler::Process(CompilerProcess::new(program, arguments)), ..self }
     }
 
     /// Returns the configuration.
@@ -91,21 +110,31 @@ impl Parts {
     pub fn registry(&self, job: &CheckedJob) -> Result<Registry, Vec<Problem>> {
         let mut registry = Registry::default();
         teraslice_connectors::register(&mut registry);
-        if !needs_assets(job, &registry) {
+        if job.assets.is_empty() && has_all(job, &registry) {
             return Ok(registry);
         }
-        let bundles = self.bundles(job)?;
+        let mut bundles = self.bundles(job)?;
+        // What the job asks for comes before what comes with every job.
+        bundles.sort_by_key(|bundle| bundle.name == STANDARD);
         if bundles.is_empty() {
             return Ok(registry);
         }
+        let wasm = &self.config.wasm;
         let runtime = Runtime::new(RuntimeOptions {
+            limits: wasm.limits(&job.sandbox)?,
+            trusted: wasm.trusted.clone(),
+            cache_bytes_max: wasm.cache_size,
             slots: slots(job),
             cache: state::cache_directory().map(|folder| folder.join("wasm")),
+            compiler: self.compiler.clone(),
             ..RuntimeOptions::default()
         });
         let refused = |error: String| vec![Problem::new("/assets", error)];
         let runtime = runtime.map_err(|error| refused(format!("failed to start the sandbox: {error:#}")))?;
         for bundle in bundles {
+            if bundle.name == STANDARD && has_all(job, &registry) {
+                break;
+            }
             let asset = runtime.load(bundle).map_err(|error| refused(chain(&error)))?;
             registry.asset(Arc::new(asset));
         }
@@ -173,11 +202,11 @@ fn is_misspelt(problem: &Problem) -> bool {
     !is_name || problem.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"))
 }
 
-/// Tells whether a job names anything that is not built in.
-fn needs_assets(job: &CheckedJob, registry: &Registry) -> bool {
-    let built_in = registry.operations();
-    let is_built_in = |name: &str| built_in.iter().any(|info| info.name == name);
-    !job.assets.is_empty() || job.operations.iter().any(|op| op.asset.is_some() || !is_built_in(&op.op))
+/// Tells whether nothing is missing that the job names.
+fn has_all(job: &CheckedJob, registry: &Registry) -> bool {
+    let known = registry.operations();
+    let is_known = |name: &str| known.iter().any(|info| info.name == name);
+    job.operations.iter().all(|op| op.asset.is_none() && is_known(&op.op))
 }
 
 /// Returns how many instances may be there at once: one per worker and chain.

@@ -1,6 +1,6 @@
 //! A loaded asset: what it offers, and chains of its operations.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use serde_json::Value;
 use teraslice_core::{
@@ -13,12 +13,20 @@ use wasmtime::component::Component;
 use crate::{
     bindings::{ProcessorPre, teraslice::asset::types},
     bundle::Bundle,
+    engine::Tier,
     host::State,
     instance::{CallError, Instance},
     limits::Limits,
     processor::Chain,
     runtime::{LoadError, Runtime},
 };
+
+/// Operations of one asset at the most.
+const OPERATIONS_MAX: usize = 1_000;
+/// Bytes of an operation's name at the most.
+const NAME_MAX: usize = 128;
+/// Bytes of an operation's description, and of its schema, at the most.
+const TEXT_MAX: usize = 64 << 10;
 
 /// A loaded asset. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +46,7 @@ struct Inner {
 #[derive(Clone)]
 pub(crate) struct Guest {
     pub(crate) runtime: Runtime,
+    pub(crate) tier: Tier,
     pub(crate) pre: ProcessorPre<State>,
 }
 
@@ -58,17 +67,23 @@ impl fmt::Debug for WasmAsset {
 }
 
 impl WasmAsset {
-    pub(crate) fn new(runtime: Runtime, bundle: &Bundle, component: &Component) -> Result<Self, LoadError> {
+    pub(crate) fn new(
+        runtime: Runtime,
+        tier: Tier,
+        bundle: &Bundle,
+        component: &Component,
+    ) -> Result<Self, LoadError> {
         let contract = |error: &dyn fmt::Display| LoadError::Contract {
             asset: bundle.name.clone(),
             reason: error.to_string(),
         };
-        let pre = runtime.linker().and_then(|linker| linker.instantiate_pre(component));
+        let pre = runtime.linker(component.engine()).and_then(|linker| linker.instantiate_pre(component));
         let pre = pre.and_then(ProcessorPre::new).map_err(|error| contract(&format!("{error:#}")))?;
-        let guest = Guest { runtime, pre };
+        let guest = Guest { runtime, tier, pre };
         let mut instance = Instance::new(&guest, None).map_err(|error| contract(&error))?;
         let described = instance.describe().map_err(|error| contract(&error))?;
-        let operations = described.into_iter().map(|operation| info(operation, &bundle.name));
+        let operations = checked(described).map_err(|error| contract(&error))?;
+        let operations = operations.into_iter().map(|operation| info(operation, &bundle.name));
         let operations = operations.collect::<Result<_, _>>().map_err(|error| contract(&error))?;
         let inner = Inner {
             id: bundle.id.clone(),
@@ -114,6 +129,34 @@ impl Asset for WasmAsset {
             Err(other) => Err(vec![Problem::new("/0", other.to_string())]),
         }
     }
+}
+
+/// Refuses descriptions of a size that nobody needs.
+fn checked(described: Vec<types::Operation>) -> Result<Vec<types::Operation>, String> {
+    let count = described.len();
+    if !(1..=OPERATIONS_MAX).contains(&count) {
+        return Err(format!(
+            "it describes {count} operations, at most {OPERATIONS_MAX} and at least one are allowed"
+        ));
+    }
+    let mut names = HashSet::new();
+    for operation in &described {
+        let texts = [
+            ("name", &operation.name, NAME_MAX),
+            ("description", &operation.description, TEXT_MAX),
+            ("schema", &operation.config_schema, TEXT_MAX),
+        ];
+        for (what, text, max) in texts {
+            if text.len() > max {
+                let len = text.len();
+                return Err(format!("the {what} of an operation has {len} bytes, at most {max} are allowed"));
+            }
+        }
+        if operation.name.is_empty() || !names.insert(&operation.name) {
+            return Err(format!("operation {:?} has no name, or one that another has too", operation.name));
+        }
+    }
+    Ok(described)
 }
 
 fn info(operation: types::Operation, asset: &str) -> Result<OperationInfo, String> {

@@ -9,14 +9,23 @@ const TICK: Duration = Duration::from_millis(5);
 /// Native stack of a guest.
 const STACK_BYTES: usize = 512 << 10;
 
+/// Core instances, memories and tables of one component at the most.
+pub(crate) const INSTANCES_MAX: u32 = 32;
+pub(crate) const MEMORIES_MAX: u32 = 8;
+pub(crate) const TABLES_MAX: u32 = 8;
+/// Fuel per millisecond of a limit: what a machine of today burns in about that time.
+const FUEL_PER_MS: u64 = 1_000_000;
+
 /// How much a guest is trusted. Each tier has an engine and compiled code of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Tier {
     /// Interrupted when it takes too long.
     #[default]
     Default,
     /// Never interrupted, and faster for it; for assets of one's own.
     Trusted,
+    /// Interrupted after a number of instructions, the same on every machine; for tests.
+    Deterministic,
 }
 
 impl Tier {
@@ -26,8 +35,22 @@ impl Tier {
         match self {
             Self::Default => "default",
             Self::Trusted => "trusted",
+            Self::Deterministic => "deterministic",
         }
     }
+
+    /// Reads that word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Default, Self::Trusted, Self::Deterministic].into_iter().find(|tier| tier.as_str() == word)
+    }
+}
+
+/// Makes an engine that only compiles: it takes no address space for instances.
+pub(crate) fn compiler(tier: Tier) -> wasmtime::Result<Engine> {
+    let mut config = config(tier);
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
 }
 
 /// Makes the engine of a tier with room for `slots` instances; without a pool where address space is short.
@@ -45,6 +68,11 @@ pub(crate) fn engine(tier: Tier, slots: usize) -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
+/// Returns the fuel that stands for a time limit.
+pub(crate) fn fuel(limit: Duration) -> u64 {
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).saturating_mul(FUEL_PER_MS)
+}
+
 /// Returns how many ticks make up a time limit.
 pub(crate) fn ticks(limit: Duration) -> u64 {
     u64::try_from(limit.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX).saturating_add(1)
@@ -57,6 +85,7 @@ fn config(tier: Tier) -> Config {
         .compiler_inlining(wasmtime::Inlining::Yes)
         .cranelift_nan_canonicalization(true)
         .epoch_interruption(tier == Tier::Default)
+        .consume_fuel(tier == Tier::Deterministic)
         .concurrency_support(false)
         .max_wasm_stack(STACK_BYTES)
         .wasm_component_model(true)
@@ -76,6 +105,9 @@ fn pool(slots: usize) -> PoolingAllocationConfig {
         .total_core_instances(slots * 4)
         .total_memories(slots * 2)
         .total_tables(slots * 4)
+        .max_core_instances_per_component(INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
         .table_elements(100_000)
         .max_unused_warm_slots(slots)
         .linear_memory_keep_resident(2 << 20)

@@ -8,7 +8,7 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 use crate::{
     asset::Guest,
     bindings::{Processor, teraslice::asset::types},
-    engine::{Tier, ticks},
+    engine::{Tier, fuel, ticks},
     host::{State, cut},
     limits::{Account, Denied},
     slots::Slot,
@@ -73,7 +73,7 @@ impl Instance {
     pub(crate) fn new(guest: &Guest, slice: Option<&SliceContext>) -> Result<Self, CallError> {
         let limits = guest.limits();
         let slot = guest.runtime.slots().take(limits.slot_wait).ok_or(CallError::NoSlot(limits.slot_wait))?;
-        let mut store = Store::new(guest.runtime.engine(), State::new(limits, slice));
+        let mut store = Store::new(guest.pre.engine(), State::new(limits, slice));
         store.limiter(|state| &mut state.account);
         prepare(&mut store, guest, limits.other_calls, 0);
         let exports = guest.pre.instantiate(&mut store);
@@ -139,8 +139,10 @@ impl Instance {
 
 /// Sets the limits of the next call.
 fn prepare(store: &mut Store<State>, guest: &Guest, limit: Duration, input_bytes: usize) {
-    if guest.runtime.tier() == Tier::Default {
-        store.set_epoch_deadline(ticks(limit));
+    match guest.tier {
+        Tier::Default => store.set_epoch_deadline(ticks(limit)),
+        Tier::Deterministic => store.set_fuel(fuel(limit)).expect("the engine of this tier counts fuel"),
+        Tier::Trusted => {}
     }
     store.set_hostcall_fuel(guest.limits().output_bytes(input_bytes));
 }
@@ -167,6 +169,10 @@ fn explain(error: &wasmtime::Error, account: &Account, limit: Duration) -> CallE
         (None, Some(Trap::Interrupt)) => {
             (FaultKind::Timeout, format!("timeout: it ran longer than {} ms", limit.as_millis()))
         }
+        (None, Some(Trap::OutOfFuel)) => (
+            FaultKind::Timeout,
+            format!("timeout: it used more fuel than {} ms stand for", limit.as_millis()),
+        ),
         (None, Some(trap)) => (FaultKind::Trap, format!("trap: {trap}")),
         (None, None) if is_hostcall_fuel(error) => (FaultKind::BadOutput, "output too large".to_owned()),
         (None, None) => (FaultKind::BadOutput, format!("{:#}", error.root_cause())),

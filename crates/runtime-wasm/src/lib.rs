@@ -11,6 +11,7 @@ mod asset;
 mod bindings;
 mod bundle;
 mod cache;
+pub mod compiler;
 mod engine;
 mod host;
 mod instance;

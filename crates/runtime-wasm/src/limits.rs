@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use crate::engine::{INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
+
 /// What one instance may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -57,7 +59,8 @@ impl Default for Limits {
 
 impl Limits {
     /// Returns the time that `process` may take for so many bytes.
-    pub(crate) fn process_time(&self, bytes: usize) -> Duration {
+    #[must_use]
+    pub fn process_time(&self, bytes: usize) -> Duration {
         let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
         (self.process_base + self.process_per_kib.saturating_mul(kib)).min(self.process_max)
     }
@@ -111,6 +114,18 @@ impl ResourceLimiter for Account {
         }
         self.memory = total;
         Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX as usize
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX as usize
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {

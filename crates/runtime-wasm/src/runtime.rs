@@ -1,10 +1,14 @@
 //! One runtime per process: the engine, the pool, the cache.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use wasmtime::{
     Engine,
-    component::{Component, HasSelf, Linker},
+    component::{HasSelf, Linker},
 };
 use wit_component::ComponentEncoder;
 
@@ -12,7 +16,8 @@ use crate::{
     asset::WasmAsset,
     bindings::Processor,
     bundle::{Bundle, BundleError},
-    cache::Cache,
+    cache::{self, Cache},
+    compiler::{CompileError, Compiler},
     engine::{self, Tier},
     host::State,
     limits::Limits,
@@ -25,19 +30,33 @@ const HOST: [&str; 2] = ["teraslice:asset/host@1.", "teraslice:asset/types@1."];
 /// What a runtime is made with.
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {
-    /// How much its guests are trusted (default: interrupted when they take too long).
+    /// How much guests are trusted (default: interrupted when they take too long).
     pub tier: Tier,
+    /// Assets that are trusted more than that, by `name` or `name:version`.
+    pub trusted: Vec<String>,
     /// What each instance may use.
     pub limits: Limits,
     /// Instances at once (default 128); who finds none waits. A worker needs one per chain of its job.
     pub slots: usize,
     /// Where compiled assets are kept; absent: nowhere.
     pub cache: Option<PathBuf>,
+    /// Bytes of compiled assets that are kept (default 1 GiB); what was not used for longest goes.
+    pub cache_bytes_max: u64,
+    /// Where assets are compiled (default: in this process).
+    pub compiler: Compiler,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        Self { tier: Tier::Default, limits: Limits::default(), slots: 128, cache: None }
+        Self {
+            tier: Tier::Default,
+            trusted: Vec::new(),
+            limits: Limits::default(),
+            slots: 128,
+            cache: None,
+            cache_bytes_max: 1 << 30,
+            compiler: Compiler::InProcess,
+        }
     }
 }
 
@@ -50,7 +69,8 @@ pub struct Runtime {
 #[derive(Debug)]
 struct Inner {
     options: RuntimeOptions,
-    engine: Engine,
+    /// By tier, made when they are first needed.
+    engines: Mutex<HashMap<Tier, Engine>>,
     cache: Option<Cache>,
     slots: Slots,
 }
@@ -61,6 +81,14 @@ pub enum LoadError {
     /// The bundle is not right.
     #[error("failed to read the asset")]
     Bundle(#[from] BundleError),
+    /// There is no engine for its tier.
+    #[error("failed to start the sandbox for asset {asset}: {reason}")]
+    Engine {
+        /// The asset.
+        asset: String,
+        /// What is in the way.
+        reason: String,
+    },
     /// The core module is not one of the contract.
     #[error("failed to make a component of asset {asset}: {reason}")]
     Core {
@@ -70,12 +98,13 @@ pub enum LoadError {
         reason: String,
     },
     /// The module does not compile under the features that are switched on.
-    #[error("failed to compile asset {asset}: {reason}")]
+    #[error("failed to compile asset {asset}")]
     Compile {
         /// The asset.
         asset: String,
-        /// The compiler's message.
-        reason: String,
+        /// What the compiler says.
+        #[source]
+        source: CompileError,
     },
     /// The module asks for more than the host gives.
     #[error("asset {asset} imports {import}: an asset may import teraslice:asset/host only")]
@@ -103,14 +132,15 @@ impl Runtime {
     /// When the processor of this machine is not supported.
     pub fn new(options: RuntimeOptions) -> Result<Self, wasmtime::Error> {
         let engine = engine::engine(options.tier, options.slots)?;
+        let engines = Mutex::new(HashMap::from([(options.tier, engine)]));
         let cache = options.cache.as_deref().and_then(|folder| {
-            let opened = Cache::open(folder);
+            let opened = Cache::open(folder, options.cache_bytes_max);
             opened
                 .inspect_err(|error| tracing::warn!(folder = %folder.display(), %error, "no compile cache"))
                 .ok()
         });
         let slots = Slots::new(options.slots);
-        Ok(Self { inner: Arc::new(Inner { options, engine, cache, slots }) })
+        Ok(Self { inner: Arc::new(Inner { options, engines, cache, slots }) })
     }
 
     /// Loads an asset: from the cache in a millisecond, or compiled now.
@@ -126,38 +156,56 @@ impl Runtime {
             bundle.module = component_of(&module)
                 .map_err(|error| LoadError::Core { asset: asset.clone(), reason: format!("{error:#}") })?;
         }
+        let compiler = &inner.options.compiler;
+        let tier = self.tier(&bundle);
+        let engine = self
+            .engine(tier)
+            .map_err(|error| LoadError::Engine { asset: asset.clone(), reason: format!("{error:#}") })?;
         let component = match &inner.cache {
-            Some(cache) => cache.component(&inner.engine, inner.options.tier, &bundle),
-            None => Component::new(&inner.engine, &bundle.module),
+            Some(cache) => cache.component(&engine, tier, &bundle, compiler),
+            None => compiler
+                .compile(&engine, tier, &bundle.module)
+                .and_then(|code| cache::deserialize(&engine, &code)),
         };
-        let component = component
-            .map_err(|error| LoadError::Compile { asset: asset.clone(), reason: format!("{error:#}") })?;
-        for (import, _) in component.component_type().imports(&inner.engine) {
+        let component = component.map_err(|source| LoadError::Compile { asset: asset.clone(), source })?;
+        for (import, _) in component.component_type().imports(&engine) {
             if !HOST.iter().any(|host| import.starts_with(host)) {
                 return Err(LoadError::Import { asset, import: import.to_owned() });
             }
         }
-        WasmAsset::new(self.clone(), &bundle, &component)
+        WasmAsset::new(self.clone(), tier, &bundle, &component)
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.inner.engine
+    /// Returns how much an asset is trusted.
+    fn tier(&self, bundle: &Bundle) -> Tier {
+        let Bundle { name, version, .. } = bundle;
+        let is_named = |trusted: &String| {
+            let rest = trusted.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':') == Some(version))
+        };
+        if self.inner.options.trusted.iter().any(is_named) { Tier::Trusted } else { self.inner.options.tier }
+    }
+
+    fn engine(&self, tier: Tier) -> wasmtime::Result<Engine> {
+        let mut engines = self.inner.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = engines.get(&tier) {
+            return Ok(made.clone());
+        }
+        let made = engine::engine(tier, self.inner.options.slots)?;
+        engines.insert(tier, made.clone());
+        Ok(made)
     }
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.inner.options.limits
     }
 
-    pub(crate) fn tier(&self) -> Tier {
-        self.inner.options.tier
-    }
-
     pub(crate) fn slots(&self) -> &Slots {
         &self.inner.slots
     }
 
-    pub(crate) fn linker(&self) -> wasmtime::Result<Linker<State>> {
-        let mut linker = Linker::new(self.engine());
+    pub(crate) fn linker(&self, engine: &Engine) -> wasmtime::Result<Linker<State>> {
+        let mut linker = Linker::new(engine);
         Processor::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
         Ok(linker)
     }

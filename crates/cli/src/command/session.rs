@@ -56,7 +56,8 @@ impl Session {
             let path = config.path.as_deref().unwrap_or_else(|| "configuration".as_ref());
             screen.say(&format!("warning: {}: {warning}", path.display()));
         }
-        Ok(Self { common, parts: Parts::new(config), screen })
+        let parts = Parts::new(config).with_compiler(program()?, vec!["compile-asset".to_owned()]);
+        Ok(Self { common, parts, screen })
     }
 
     /// Returns how results are printed.
@@ -135,10 +136,7 @@ impl Session {
         if !arguments.processes {
             return Ok(Workers::Tasks);
         }
-        let program = env::current_exe().map_err(|error| {
-            let error = anyhow::Error::new(error).context("failed to find this program");
-            Failure::new(exit_code::INTERNAL, error)
-        })?;
+        let program = program()?;
         let mut arguments = vec!["worker".to_owned()];
         let mut pass = |name: &str, value: Option<String>| {
             arguments.extend(value.map(|value| format!("--{name}={value}")));
@@ -190,4 +188,12 @@ pub(crate) fn of_store(error: StoreError) -> Failure {
 fn of_open(error: OpenError) -> Failure {
     let hint = error.hint();
     Failure::new(exit_code::STATE, error).with_hint(hint)
+}
+
+/// Returns this program, to start it again.
+fn program() -> Result<PathBuf, Failure> {
+    env::current_exe().map_err(|error| {
+        let error = anyhow::Error::new(error).context("failed to find this program");
+        Failure::new(exit_code::INTERNAL, error)
+    })
 }

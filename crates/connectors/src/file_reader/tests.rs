@@ -20,7 +20,7 @@ fn config(path: &Path, more: &str) -> FileReaderConfig {
 }
 
 fn job() -> Arc<CheckedJob> {
-    use teraslice_model::job::{Lifecycle, Resources};
+    use teraslice_model::job::{Lifecycle, Resources, Sandbox};
     Arc::new(CheckedJob {
         name: "test".to_owned(),
         lifecycle: Lifecycle::Once,
@@ -38,6 +38,7 @@ fn job() -> Arc<CheckedJob> {
         labels: std::collections::BTreeMap::new(),
         env_vars: std::collections::BTreeMap::new(),
         log_level: None,
+        sandbox: Sandbox::default(),
         resources: Resources::default(),
         extra: serde_json::Map::new(),
         document: serde_json::Map::new(),

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Map, Value};
 use teraslice_model::{
     dead_letter::DeadLetterAction,
-    job::{ApiConfig, CheckedJob, Encoding, Lifecycle, OperationConfig, Resources},
+    job::{ApiConfig, CheckedJob, Encoding, Lifecycle, OperationConfig, Resources, Sandbox},
 };
 
 pub use processor::{FailingProcessor, HoldingProcessor, PassingProcessor};
@@ -83,6 +83,7 @@ pub fn job(operations: Vec<OperationConfig>, apis: Vec<ApiConfig>) -> CheckedJob
         labels: BTreeMap::new(),
         env_vars: BTreeMap::new(),
         log_level: None,
+        sandbox: Sandbox::default(),
         resources: Resources::default(),
         extra: Map::new(),
         document: Map::new(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CheckedJob, Lifecycle, RawJob, Warning, cluster,
+    CheckedJob, Lifecycle, RawJob, Sandbox, Warning, cluster,
     fields::{self, Fields, Report},
     pipeline,
     warning::{Deprecation, Subject},
@@ -102,6 +102,10 @@ fn check(source: &Map<String, Value>, environment: &CheckEnvironment, report: &m
     let labels = fields.take("labels", (BTreeMap::new(), Value::Null), fields::nullable(fields::text_map));
     let env_vars = fields.take("env_vars", (BTreeMap::new(), json!({})), fields::text_map);
     let log_level = fields.take("log_level", (None, Value::Null), log_level);
+    let sandbox = Sandbox {
+        memory: fields.optional("wasm_memory", fields::bytes),
+        time_per_batch: fields.optional("wasm_time_per_batch", fields::duration),
+    };
     let resources = cluster::resources(&mut fields, environment);
     removed(&mut fields);
     let extra = unknown(&mut fields);
@@ -122,6 +126,7 @@ fn check(source: &Map<String, Value>, environment: &CheckEnvironment, report: &m
         labels,
         env_vars,
         log_level,
+        sandbox,
         resources,
         extra,
         document: fields.into_document(),

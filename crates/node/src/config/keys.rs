@@ -93,8 +93,19 @@ pub(super) const TERASLICE: &[(&str, Kind)] = &[
     ("slicer_timeout", Kind::Duration),
     ("state", Kind::Object),
     ("state_directory", Kind::Text),
+    ("wasm", Kind::Object),
     ("worker_disconnect_timeout", Kind::Duration),
     ("workers", Kind::Whole(0)),
+];
+
+/// The keys of `teraslice.wasm`.
+pub(super) const WASM: &[(&str, Kind)] = &[
+    ("memory", Kind::Whole(65_536)),
+    ("memory_max", Kind::Whole(65_536)),
+    ("time_per_batch", Kind::Duration),
+    ("time_per_batch_max", Kind::Duration),
+    ("cache_size", Kind::Whole(0)),
+    ("trusted", Kind::Names),
 ];
 
 /// What a check has found so far.

@@ -26,6 +26,12 @@ pub(super) fn duration(set: &Set<'_>, key: &str) -> Option<Duration> {
     value.as_u64().map(Duration::from_millis).or_else(|| parse_duration(value.as_str()?))
 }
 
+/// Returns a whole number.
+pub(super) fn whole(set: &Set<'_>, key: &str) -> Option<u64> {
+    let value = set.get(key)?;
+    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
 /// Returns text or a list of text as a list.
 pub(super) fn names(set: &Set<'_>, key: &str) -> Option<Vec<String>> {
     match set.get(key)? {
