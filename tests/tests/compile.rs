@@ -100,7 +100,6 @@ fn a_compiler_that_is_killed_twice_is_an_error_of_the_asset() {
     assert_eq!(ended.code, Some(64), "{}", ended.stderr);
     let expected = "failed to compile asset testing: the compiler ended by signal 9";
     assert!(ended.stdout.contains(expected), "{}", ended.stdout);
-    assert_eq!(compiled(&stage).len(), 0);
     assert_eq!(run(&stage).code, Some(0), "nothing is left that is in the way");
 }
 

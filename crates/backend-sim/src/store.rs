@@ -5,10 +5,12 @@ use std::{fmt, future::Future, sync::Arc};
 use async_trait::async_trait;
 use teraslice_core::{
     context::Context,
-    store::{Flush, Ledger, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Writer},
+    store::{
+        Claim, Flush, KeptLetter, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange,
+        StoreError, Writer,
+    },
 };
 use teraslice_model::{
-    dead_letter::DeadLetter,
     execution::{Execution, JobRecord},
     id::{Epoch, ExId, Generation, JobId},
     slice::SliceState,
@@ -106,7 +108,16 @@ impl StateStore for FaultyStore {
         self.call(self.inner.slice_counts(id)).await
     }
 
-    async fn dead_letters(&self, id: ExId, page: Page) -> Result<Vec<DeadLetter>, StoreError> {
-        self.call(self.inner.dead_letters(id, page)).await
+    async fn dead_letters(
+        &self,
+        id: ExId,
+        which: Letters,
+        page: Page,
+    ) -> Result<Vec<KeptLetter>, StoreError> {
+        self.call(self.inner.dead_letters(id, which, page)).await
+    }
+
+    async fn claim_dead_letters(&self, id: ExId, claim: Claim) -> Result<u64, StoreError> {
+        self.call(self.inner.claim_dead_letters(id, claim)).await
     }
 }

@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Resume(Resume),
     /// List runs, or show one
     History(History),
-    /// Look at refused records
+    /// Look at refused records, and run them again
     #[command(subcommand)]
     DeadLetters(DeadLetters),
     /// Run slices for a controller on this machine
@@ -141,14 +141,76 @@ pub(crate) struct History {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetters {
-    /// List the records that a run's operations refused and kept
+    /// List the records that a run's operations refused or broke on
     List(ListDeadLetters),
+    /// Show one, with everything that is known of it
+    Show(ShowDeadLetter),
+    /// Run them through their job again, or through a changed one, as a new execution
+    Replay(ReplayDeadLetters),
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub(crate) struct LetterFilter {
+    /// Only those of an operation: its place in the job, or its name
+    #[arg(long, value_name = "N|NAME")]
+    pub(crate) operation: Option<String>,
+    /// Only those whose reason has this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+/// What has become of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LetterState {
+    /// Nothing yet.
+    Open,
+    /// An execution replays it.
+    Replayed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowDeadLetter {
+    /// The run
+    pub(crate) ex_id: ExId,
+    /// The letter's number, as `list` shows it
+    pub(crate) number: u64,
+    /// Write the record's bytes and nothing else
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayDeadLetters {
+    /// The run that has the letters
+    pub(crate) ex_id: ExId,
+    /// Another job to run them through [default: the run's own]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) job: Option<PathBuf>,
+    /// Set a property of the job, such as operations.2.value=1
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment)]
+    pub(crate) set: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) filter: LetterFilter,
+    /// Only these letters
+    #[arg(long, value_name = "N")]
+    pub(crate) number: Vec<u64>,
+    /// Those that an earlier replay has failed with, in place of those that none has taken
+    #[arg(long)]
+    pub(crate) again: bool,
+    #[command(flatten)]
+    pub(crate) workers: Workers,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ListDeadLetters {
     /// The run
     pub(crate) ex_id: ExId,
+    #[command(flatten)]
+    pub(crate) filter: LetterFilter,
+    /// Only those that no replay has taken, or only those that one has
+    #[arg(long, value_enum, value_name = "STATE")]
+    pub(crate) state: Option<LetterState>,
     /// How many to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) from: u64,

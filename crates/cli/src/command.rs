@@ -13,7 +13,7 @@ mod validate;
 mod worker;
 
 use crate::{
-    args::{Arguments, Command, DeadLetters},
+    args::{Arguments, Command},
     failure::Failure,
 };
 
@@ -32,7 +32,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<u8, Failure> {
         Command::Validate(arguments) => validate::execute(&session()?, &arguments),
         Command::Resume(arguments) => resume::execute(&session()?, &arguments),
         Command::History(arguments) => history::execute(&session()?, &arguments),
-        Command::DeadLetters(DeadLetters::List(arguments)) => dead_letters::execute(&session()?, &arguments),
+        Command::DeadLetters(command) => dead_letters::execute(&session()?, &command),
         Command::Worker => worker::execute(&session()?),
         // Without a configuration: it has nothing to read and nothing to say.
         Command::CompileAsset { arguments } => Ok(compile_asset::execute(&arguments)),

@@ -2,6 +2,7 @@
 
 mod collect;
 mod data_generator;
+mod dead_letter_reader;
 mod delay;
 mod file_exporter;
 mod file_format;
@@ -16,6 +17,7 @@ use teraslice_core::registry::Registry;
 
 pub use collect::Collect;
 pub use data_generator::DataGenerator;
+pub use dead_letter_reader::DeadLetterReader;
 pub use delay::Delay;
 pub use file_exporter::FileExporter;
 pub use file_reader::FileReader;
@@ -26,6 +28,7 @@ pub use test_reader::TestReader;
 /// Adds every operation of this crate.
 pub fn register(registry: &mut Registry) {
     registry.reader(DataGenerator);
+    registry.reader(DeadLetterReader);
     registry.reader(FileReader);
     registry.reader(TestReader);
     registry.processor(Collect);

@@ -108,12 +108,56 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError::NotFound`] when there is no such execution.
     async fn slice_counts(&self, id: ExId) -> Result<SliceCounts, StoreError>;
 
-    /// Lists the dead letters of an execution.
+    /// Lists dead letters of an execution, in the order in which they came.
     ///
     /// # Errors
     ///
     /// [`StoreError::NotFound`] when there is no such execution.
-    async fn dead_letters(&self, id: ExId, page: Page) -> Result<Vec<DeadLetter>, StoreError>;
+    async fn dead_letters(&self, id: ExId, which: Letters, page: Page)
+    -> Result<Vec<KeptLetter>, StoreError>;
+
+    /// Hands dead letters over to the execution that replays them; of two that want the same one gets it. Returns how many
+    /// letters it was given.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] when there is no such execution.
+    async fn claim_dead_letters(&self, id: ExId, claim: Claim) -> Result<u64, StoreError>;
+}
+
+/// Which dead letters are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Letters {
+    /// All.
+    All,
+    /// Those that no execution replays.
+    Open,
+    /// Those that an execution replays.
+    ReplayedIn(ExId),
+}
+
+/// A dead letter as the store keeps it. None is ever removed but by its own slice, completed again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLetter {
+    /// Names it within the execution; ascending.
+    pub number: u64,
+    /// The execution that replays it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed_in: Option<ExId>,
+    /// The letter.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+}
+
+/// Dead letters that an execution takes to replay them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Their numbers; those that are not as `from` says are left alone.
+    pub numbers: Vec<u64>,
+    /// The execution that replays them now; absent: none does.
+    pub from: Option<ExId>,
+    /// The execution that takes them.
+    pub by: ExId,
 }
 
 /// A part of a list.

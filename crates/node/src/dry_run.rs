@@ -169,6 +169,7 @@ async fn slice(context: &Context, ex_id: ExId, plan: &Plan) -> Result<(Vec<Slice
         workers: job.workers,
         job: Arc::clone(job),
         checkpoints: Vec::new(),
+        store: None,
     });
     let deadline = context.now() + SLICING_MAX;
     let mut slices = Vec::new();

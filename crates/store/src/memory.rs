@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use teraslice_core::{
     context::Context,
     store::{
-        Flush, Ledger, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Totals, Writer,
+        Claim, Flush, KeptLetter, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange,
+        StoreError, Totals, Writer,
     },
 };
 use teraslice_model::{
@@ -60,7 +61,7 @@ type Place = (u32, u64);
 #[derive(Default)]
 struct DeadLetters {
     next: u64,
-    by_number: BTreeMap<u64, DeadLetter>,
+    by_number: BTreeMap<u64, KeptLetter>,
     by_slice: BTreeMap<SliceId, Vec<u64>>,
 }
 
@@ -166,8 +167,31 @@ impl StateStore for MemoryStore {
         Ok(SliceCounts { pending, completed: run.slices.len() as u64 - pending - error, error })
     }
 
-    async fn dead_letters(&self, id: ExId, page: Page) -> Result<Vec<DeadLetter>, StoreError> {
-        Ok(cut(page, self.state().run(id)?.dead_letters.by_number.values()))
+    async fn dead_letters(
+        &self,
+        id: ExId,
+        which: Letters,
+        page: Page,
+    ) -> Result<Vec<KeptLetter>, StoreError> {
+        let is_wanted = |kept: &&KeptLetter| match which {
+            Letters::All => true,
+            Letters::Open => kept.replayed_in.is_none(),
+            Letters::ReplayedIn(ex_id) => kept.replayed_in == Some(ex_id),
+        };
+        Ok(cut(page, self.state().run(id)?.dead_letters.by_number.values().filter(is_wanted)))
+    }
+
+    async fn claim_dead_letters(&self, id: ExId, claim: Claim) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        let letters = &mut state.run_mut(id)?.dead_letters.by_number;
+        let mut claimed = 0;
+        for number in claim.numbers {
+            if let Some(kept) = letters.get_mut(&number).filter(|kept| kept.replayed_in == claim.from) {
+                kept.replayed_in = Some(claim.by);
+                claimed += 1;
+            }
+        }
+        Ok(claimed)
     }
 }
 
@@ -252,7 +276,8 @@ impl Run {
 impl DeadLetters {
     fn push(&mut self, letter: DeadLetter) {
         self.by_slice.entry(letter.slice_id).or_default().push(self.next);
-        self.by_number.insert(self.next, letter);
+        let kept = KeptLetter { number: self.next, replayed_in: None, letter };
+        self.by_number.insert(self.next, kept);
         self.next += 1;
     }
 

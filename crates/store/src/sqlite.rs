@@ -14,10 +14,12 @@ use std::{fmt, num::NonZeroUsize, path::Path, time::Duration};
 use async_trait::async_trait;
 use teraslice_core::{
     context::Context,
-    store::{Flush, Ledger, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Writer},
+    store::{
+        Claim, Flush, KeptLetter, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange,
+        StoreError, Writer,
+    },
 };
 use teraslice_model::{
-    dead_letter::DeadLetter,
     execution::{Execution, JobRecord},
     id::{Epoch, ExId, Generation, JobId},
     slice::SliceState,
@@ -183,8 +185,17 @@ impl StateStore for SqliteStore {
         self.reader.run(move |connection| read::slice_counts(connection, id)).await
     }
 
-    async fn dead_letters(&self, id: ExId, page: Page) -> Result<Vec<DeadLetter>, StoreError> {
-        self.reader.run(move |connection| read::dead_letters(connection, id, page)).await
+    async fn dead_letters(
+        &self,
+        id: ExId,
+        which: Letters,
+        page: Page,
+    ) -> Result<Vec<KeptLetter>, StoreError> {
+        self.reader.run(move |connection| read::dead_letters(connection, id, which, page)).await
+    }
+
+    async fn claim_dead_letters(&self, id: ExId, claim: Claim) -> Result<u64, StoreError> {
+        self.writer()?.run(move |connection| write::claim_dead_letters(connection, id, &claim)).await
     }
 }
 

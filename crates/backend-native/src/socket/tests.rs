@@ -9,7 +9,7 @@ use teraslice_core::{
     link::{ControllerLink, FromWorker, LinkClosed, LinkEvent, Outcome, SliceResult, WorkerLink},
 };
 use teraslice_model::{
-    dead_letter::DeadLetter,
+    dead_letter::{DeadLetter, Encoding},
     id::{ExId, SliceId, WorkerId},
 };
 use tokio::{
@@ -196,6 +196,7 @@ fn result(letters: u32) -> SliceResult {
         op: "filter".to_owned(),
         reason: "no".to_owned(),
         record: "x".repeat(100),
+        encoding: Encoding::Text,
         metadata: None,
     };
     SliceResult {

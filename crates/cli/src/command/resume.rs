@@ -64,7 +64,7 @@ async fn find(store: &dyn StateStore, arguments: &Resume) -> Result<Execution, F
 }
 
 /// Goes to the folder that the run was started in: relative paths of the job begin there.
-fn go_back(session: &Session, execution: &Execution) -> Result<(), Failure> {
+pub(crate) fn go_back(session: &Session, execution: &Execution) -> Result<(), Failure> {
     let directory =
         execution.metadata.get("cli").and_then(|cli| cli.get("directory")).and_then(|at| at.as_str());
     let Some(directory) = directory.filter(|at| env::current_dir().is_ok_and(|now| now != Path::new(at)))

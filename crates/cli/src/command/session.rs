@@ -1,6 +1,10 @@
 //! What every command starts from: configuration, parts, screen, state.
 
-use std::{env, fs, path::PathBuf, sync::Arc};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value};
 use teraslice_core::{
@@ -90,7 +94,11 @@ impl Session {
 
     /// Reads a job file and changes it as asked for.
     pub(crate) fn read(&self, file: &JobFile) -> Result<RawJob, Failure> {
-        let path = &file.job;
+        self.read_file(&file.job, &file.set)
+    }
+
+    /// Reads a job file and makes the changes `set`.
+    pub(crate) fn read_file(&self, path: &Path, set: &[(String, String)]) -> Result<RawJob, Failure> {
         let bad = |error: anyhow::Error| {
             Failure::new(
                 exit_code::BAD_JOB,
@@ -99,7 +107,7 @@ impl Session {
         };
         let text = fs::read_to_string(path).map_err(|error| bad(error.into()))?;
         let mut job = RawJob::from_text(&text, Format::of(path)).map_err(|error| bad(error.into()))?;
-        for (path, value) in &file.set {
+        for (path, value) in set {
             job.set(path, value).map_err(|error| Failure::new(exit_code::BAD_JOB, error))?;
         }
         Ok(job)

@@ -55,6 +55,7 @@ fn slicer(config: &FileReaderConfig, position: Option<Request>) -> slicer::FileS
         workers: 1,
         job: job(),
         checkpoints: vec![checkpoint],
+        store: None,
     };
     slicer::FileSlicer::new(config.clone(), &context).unwrap()
 }

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use futures::future::{BoxFuture, Either, ready, select};
 use teraslice_model::{
-    dead_letter::DeadLetter,
+    dead_letter::{DeadLetter, Encoding},
     id::{ExId, SliceId, WorkerId},
     slice::{Request, Slice},
     timestamp::Timestamp,
@@ -189,6 +189,7 @@ async fn carries_large_messages(mut ends: Ends) {
         op: "filter".to_owned(),
         reason: "refused, \"quoted\", with\nlines and \u{1f980}".to_owned(),
         record: "x".repeat(1_000),
+        encoding: Encoding::Text,
         metadata: Some("{\"_key\":\"a\"}".to_owned()),
     };
     let result = SliceResult {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use teraslice_model::{
     checkpoint::Checkpoint,
     counts::Counts,
-    dead_letter::DeadLetter,
+    dead_letter::{DeadLetter, Encoding},
     execution::{Execution, JobRecord, Stats},
     id::{Epoch, ExId, Generation, JobId},
     slice::{Request, Slice, SliceState},
@@ -14,7 +14,8 @@ use teraslice_model::{
 };
 
 use crate::store::{
-    Flush, Ledger, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Totals, Writer,
+    Claim, Flush, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError,
+    Totals, Writer,
 };
 
 const ALL: Page = Page { from: 0, size: u64::MAX };
@@ -48,6 +49,7 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn StateStore>) {
     keeps_executions_apart(&*make().await).await;
     keeps_dead_letters_in_order(&*make().await).await;
     replaces_dead_letters_of_a_slice(&*make().await).await;
+    hands_dead_letters_to_one_replay(&*make().await).await;
     appends_all_or_nothing_beside_readers(make().await).await;
 }
 
@@ -95,6 +97,7 @@ fn letter(record: &SliceRecord, reason: &str) -> DeadLetter {
         op: "filter".to_owned(),
         reason: reason.to_owned(),
         record: "{\"a\":\"\u{0}\n\"}".to_owned(),
+        encoding: Encoding::Text,
         metadata: Some("{\"_key\":\"k\"}".to_owned()),
     }
 }
@@ -119,7 +122,8 @@ async fn slices(store: &dyn StateStore, id: ExId, state: SliceState) -> Vec<Slic
 }
 
 async fn letters(store: &dyn StateStore, id: ExId) -> Vec<DeadLetter> {
-    store.dead_letters(id, ALL).await.expect("dead letters can be listed")
+    let kept = store.dead_letters(id, Letters::All, ALL).await.expect("dead letters can be listed");
+    kept.into_iter().map(|kept| kept.letter).collect()
 }
 
 async fn stored(store: &dyn StateStore, id: ExId) -> Execution {
@@ -182,7 +186,7 @@ async fn pages_without_skipping(store: &dyn StateStore) {
     assert_eq!(paged, made);
     let beyond = Page { from: u64::MAX, size: u64::MAX };
     assert!(store.executions(beyond).await.expect("lists").is_empty());
-    assert!(store.dead_letters(id, beyond).await.expect("lists").is_empty());
+    assert!(store.dead_letters(id, Letters::All, beyond).await.expect("lists").is_empty());
 }
 
 async fn compares_before_it_sets_a_status(store: &dyn StateStore) {
@@ -275,7 +279,7 @@ async fn says_what_does_not_exist(store: &dyn StateStore) {
         store.ledger(id).await.err(),
         store.slices(id, SliceState::Pending, ALL).await.err(),
         store.slice_counts(id).await.err(),
-        store.dead_letters(id, ALL).await.err(),
+        store.dead_letters(id, Letters::All, ALL).await.err(),
     ];
     for refusal in refusals {
         assert!(matches!(refusal, Some(StoreError::NotFound { .. })), "{refusal:?}");
@@ -400,7 +404,33 @@ async fn keeps_dead_letters_in_order(store: &dyn StateStore) {
     }
     assert_eq!(letters(store, id).await, wanted);
     let page = Page { from: 2, size: 3 };
-    assert_eq!(store.dead_letters(id, page).await.expect("lists"), wanted[2..5]);
+    let listed = store.dead_letters(id, Letters::All, page).await.expect("lists");
+    assert_eq!(listed.into_iter().map(|kept| kept.letter).collect::<Vec<_>>(), wanted[2..5]);
+}
+
+async fn hands_dead_letters_to_one_replay(store: &dyn StateStore) {
+    let id = create(store, 1).await;
+    let (first, second) = (ExId::from_random([7; 16]), ExId::from_random([8; 16]));
+    let done = record(id, 0, 1, SliceState::Completed);
+    let dead_letters = ["a", "b", "c"].map(|reason| letter(&done, reason)).into();
+    append(store, id, Flush { slices: vec![done], dead_letters, ..Flush::default() }).await;
+    let numbers = async |which| {
+        let kept = store.dead_letters(id, which, ALL).await.expect("lists");
+        kept.into_iter().map(|kept| kept.number).collect::<Vec<_>>()
+    };
+    let all = numbers(Letters::All).await;
+    assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
+    let claim = async |numbers: &[u64], from, by| {
+        let numbers = numbers.to_vec();
+        store.claim_dead_letters(id, Claim { numbers, from, by }).await.expect("letters can be claimed")
+    };
+    assert_eq!(claim(&all[..2], None, first).await, 2);
+    assert_eq!(claim(&all, None, second).await, 1, "two have gone to the first");
+    assert!(numbers(Letters::Open).await.is_empty());
+    assert_eq!(numbers(Letters::ReplayedIn(first)).await, all[..2]);
+    assert_eq!(claim(&all, Some(first), second).await, 2);
+    assert_eq!(numbers(Letters::ReplayedIn(second)).await, all);
+    assert_eq!(claim(&[u64::MAX >> 1], None, first).await, 0);
 }
 
 async fn replaces_dead_letters_of_a_slice(store: &dyn StateStore) {

@@ -79,6 +79,7 @@ pub(super) async fn run(
         workers: job.workers,
         job: Arc::clone(job),
         checkpoints: ledger.checkpoints.clone(),
+        store: Some(Arc::clone(&store)),
     };
     let made = match check_recoverable(&ledger, plan.is_recoverable()) {
         Ok(()) => plan.slicers(slicers.clone()).await,

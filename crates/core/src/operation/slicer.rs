@@ -1,5 +1,7 @@
 //! Slicers: cut the input of a job into slices.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use teraslice_model::{
     checkpoint::Checkpoint,
@@ -9,7 +11,7 @@ use teraslice_model::{
 };
 
 use super::OperationError;
-use crate::context::Context;
+use crate::{context::Context, store::StateStore};
 
 /// What a reader's slicers are made of.
 #[derive(Clone, Debug)]
@@ -25,9 +27,11 @@ pub struct SlicerContext {
     /// The workers of the job.
     pub workers: u32,
     /// The job, for readers that look at its other operations.
-    pub job: std::sync::Arc<CheckedJob>,
+    pub job: Arc<CheckedJob>,
     /// Where each slicer stands, by slicer id; empty on the first start.
     pub checkpoints: Vec<Checkpoint>,
+    /// The state store, for readers of what it keeps; a dry run has none.
+    pub store: Option<Arc<dyn StateStore>>,
 }
 
 impl SlicerContext {

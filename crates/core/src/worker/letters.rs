@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use teraslice_model::{
     batch::{Batch, FrameBuilder},
     counts::Counts,
-    dead_letter::DeadLetter,
+    dead_letter::{DeadLetter, Encoding},
     id::SliceId,
 };
 
@@ -162,12 +162,14 @@ impl Letters {
     }
 
     fn store(&mut self, place: &Place, refused: Rejected, slice: &SliceContext) -> Result<(), Failure> {
+        let (encoding, record) = Encoding::encode(refused.record);
         let letter = DeadLetter {
             slice_id: slice.slice.id,
             operation: u32::try_from(place.operation).unwrap_or(u32::MAX),
             op: place.op.clone(),
             reason: refused.reason,
-            record: text(refused.record),
+            record,
+            encoding,
             metadata: refused.metadata.map(text),
         };
         let metadata = letter.metadata.as_ref().map_or(0, String::len);
@@ -252,7 +254,7 @@ fn log(place: &Place, refused: &Rejected, slice: &SliceContext) {
     );
 }
 
-/// Makes text of a record, without copying where it is UTF-8.
+/// Makes text of metadata, without copying where it is UTF-8.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

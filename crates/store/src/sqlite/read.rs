@@ -1,9 +1,8 @@
 //! What the reader thread runs, each call from one snapshot.
 
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
-use teraslice_core::store::{Ledger, Page, SliceCounts, SliceRecord, Totals};
+use teraslice_core::store::{KeptLetter, Ledger, Letters, Page, SliceCounts, SliceRecord, Totals};
 use teraslice_model::{
-    dead_letter::DeadLetter,
     execution::{Execution, JobRecord},
     id::{ExId, JobId},
     slice::SliceState,
@@ -81,12 +80,23 @@ pub(super) fn slice_counts(connection: &Connection, id: ExId) -> Result<SliceCou
     Ok(SliceCounts { pending, completed: all.cast_unsigned().saturating_sub(pending + error), error })
 }
 
-pub(super) fn dead_letters(connection: &Connection, id: ExId, page: Page) -> Result<Vec<DeadLetter>, Fault> {
+pub(super) fn dead_letters(
+    connection: &Connection,
+    id: ExId,
+    which: Letters,
+    page: Page,
+) -> Result<Vec<KeptLetter>, Fault> {
     let key = key(connection, id)?;
+    let (condition, replay) = match which {
+        Letters::All => ("?4 IS NULL", None),
+        Letters::Open => ("replayed_in IS ?4", None),
+        Letters::ReplayedIn(ex_id) => ("replayed_in = ?4", Some(*ex_id.uuid().as_bytes())),
+    };
     let sql = format!(
-        "SELECT {DEAD_LETTER} FROM dead_letters WHERE execution = ?1 ORDER BY key LIMIT ?2 OFFSET ?3"
+        "SELECT {DEAD_LETTER} FROM dead_letters WHERE execution = ?1 AND {condition}
+         ORDER BY key LIMIT ?2 OFFSET ?3"
     );
-    list(connection, &sql, (key, bound(page.size), bound(page.from)), row::dead_letter)
+    list(connection, &sql, (key, bound(page.size), bound(page.from), replay), row::dead_letter)
 }
 
 fn slices_of(

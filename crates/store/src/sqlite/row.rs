@@ -2,12 +2,12 @@
 
 use rusqlite::Row;
 use serde::{Serialize, de::DeserializeOwned};
-use teraslice_core::store::{SliceRecord, StoreError};
+use teraslice_core::store::{KeptLetter, SliceRecord, StoreError};
 use teraslice_model::{
     checkpoint::Checkpoint,
-    dead_letter::DeadLetter,
+    dead_letter::{DeadLetter, Encoding},
     execution::Execution,
-    id::{Epoch, Generation, SliceId},
+    id::{Epoch, ExId, Generation, SliceId},
     slice::{Request, Slice, SliceState},
     status::Status,
     timestamp::Timestamp,
@@ -24,7 +24,8 @@ pub(super) const EXECUTION: &str = "record, status, generation, epoch, failure, 
 /// Columns that [`checkpoint`] reads.
 pub(super) const CHECKPOINT: &str = "slicer_id, slicer_order, position, is_exhausted";
 /// Columns that [`dead_letter`] reads.
-pub(super) const DEAD_LETTER: &str = "slice_id, operation, op, reason, record, metadata";
+pub(super) const DEAD_LETTER: &str =
+    "slice_id, operation, op, reason, record, metadata, encoding, key, replayed_in";
 
 /// Returns the number that stands for a state.
 pub(super) const fn state_code(state: SliceState) -> i64 {
@@ -93,15 +94,18 @@ pub(super) fn checkpoint(row: &Row<'_>) -> Result<Checkpoint, Fault> {
 }
 
 /// Reads a dead letter from the columns [`DEAD_LETTER`].
-pub(super) fn dead_letter(row: &Row<'_>) -> Result<DeadLetter, Fault> {
-    Ok(DeadLetter {
+pub(super) fn dead_letter(row: &Row<'_>) -> Result<KeptLetter, Fault> {
+    let letter = DeadLetter {
         slice_id: slice_id(row, 0)?,
         operation: row.get(1)?,
         op: row.get(2)?,
         reason: row.get(3)?,
         record: row.get(4)?,
         metadata: row.get(5)?,
-    })
+        encoding: if row.get::<_, i64>(6)? == 0 { Encoding::Text } else { Encoding::Base64 },
+    };
+    let replayed_in = row.get::<_, Option<[u8; 16]>>(8)?.map(|bytes| ExId::new(Uuid::from_bytes(bytes)));
+    Ok(KeptLetter { number: row.get::<_, i64>(7)?.cast_unsigned(), replayed_in, letter })
 }
 
 fn slice_id(row: &Row<'_>, at: usize) -> Result<SliceId, Fault> {

@@ -9,7 +9,10 @@ pub(super) const APPLICATION_ID: i32 = 0x5453_4C43;
 ///
 /// To change the schema: change `schema.sql`, add a step here, and keep a sample of the version left behind beside
 /// `schema/version-1.sql`.
-pub(super) const STEPS: &[&str] = &[];
+pub(super) const STEPS: &[&str] = &["
+ALTER TABLE dead_letters ADD COLUMN encoding INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE dead_letters ADD COLUMN replayed_in BLOB;
+"];
 
 /// The schema as it is made afresh.
 const CURRENT: &str = include_str!("schema.sql");

@@ -57,6 +57,7 @@ CREATE INDEX pending_slices ON slices (execution, slicer_id, slicer_order) WHERE
 
 CREATE INDEX failed_slices ON slices (execution, slicer_id, slicer_order) WHERE state = 2;
 
+-- encoding: 0 the record is text, 1 it is base64. replayed_in: the id of the execution that replays it.
 CREATE TABLE dead_letters (
     key INTEGER PRIMARY KEY,
     execution INTEGER NOT NULL,
@@ -65,7 +66,9 @@ CREATE TABLE dead_letters (
     op TEXT NOT NULL,
     reason TEXT NOT NULL,
     record TEXT NOT NULL,
-    metadata TEXT
+    metadata TEXT,
+    encoding INTEGER NOT NULL DEFAULT 0,
+    replayed_in BLOB
 );
 
 CREATE INDEX dead_letters_of_execution ON dead_letters (execution);

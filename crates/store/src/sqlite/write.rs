@@ -1,10 +1,10 @@
 //! What the writer thread runs. Each function checks first and writes then, so that a refusal has written nothing.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
-use teraslice_core::store::{Flush, SliceRecord, StatusChange, Totals, Writer};
+use teraslice_core::store::{Claim, Flush, SliceRecord, StatusChange, Totals, Writer};
 use teraslice_model::{
     checkpoint::Checkpoint,
-    dead_letter::DeadLetter,
+    dead_letter::{DeadLetter, Encoding},
     execution::{Execution, JobRecord},
     id::{Epoch, ExId, Generation},
     slice::SliceState,
@@ -115,6 +115,19 @@ pub(super) fn append(
     put_totals(connection, head.key, added, &flush.totals, &operations)
 }
 
+pub(super) fn claim_dead_letters(connection: &Connection, ex_id: ExId, claim: &Claim) -> Result<u64, Fault> {
+    let head = head(connection, ex_id)?;
+    let mut put = connection.prepare_cached(
+        "UPDATE dead_letters SET replayed_in = ?4 WHERE key = ?1 AND execution = ?2 AND replayed_in IS ?3",
+    )?;
+    let from = claim.from.map(|from| *from.uuid().as_bytes());
+    let mut claimed = 0;
+    for number in &claim.numbers {
+        claimed += put.execute((number.cast_signed(), head.key, from, claim.by.uuid().as_bytes()))? as u64;
+    }
+    Ok(claimed)
+}
+
 fn head(connection: &Connection, ex_id: ExId) -> Result<Head, Fault> {
     let found = connection
         .prepare_cached("SELECT key, status, generation, epoch FROM executions WHERE ex_id = ?1")?
@@ -205,8 +218,8 @@ fn forget_dead_letters(
 
 fn put_dead_letters(connection: &Connection, execution: i64, letters: &[DeadLetter]) -> rusqlite::Result<()> {
     let mut put = connection.prepare_cached(
-        "INSERT INTO dead_letters (execution, slice_id, operation, op, reason, record, metadata)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO dead_letters (execution, slice_id, operation, op, reason, record, metadata, encoding)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     for letter in letters {
         put.execute((
@@ -217,6 +230,7 @@ fn put_dead_letters(connection: &Connection, execution: i64, letters: &[DeadLett
             &letter.reason,
             &letter.record,
             &letter.metadata,
+            i64::from(letter.encoding == Encoding::Base64),
         ))?;
     }
     Ok(())

@@ -3,7 +3,11 @@
 use std::fmt::Debug;
 
 use teraslice_core::store::StatusChange;
-use teraslice_model::{dead_letter::DeadLetter, execution::Stats, status::Status};
+use teraslice_model::{
+    dead_letter::{DeadLetter, Encoding},
+    execution::Stats,
+    status::Status,
+};
 
 use super::*;
 use crate::MemoryStore;
@@ -43,6 +47,7 @@ fn random_flush(random: &mut fastrand::Rng, id: ExId) -> Flush {
                 op: "filter".to_owned(),
                 reason: random.u64(..).to_string(),
                 record: "{}".to_owned(),
+                encoding: Encoding::Text,
                 metadata: random.bool().then(|| "{}".to_owned()),
             });
         }
@@ -76,7 +81,7 @@ async fn call(store: &dyn StateStore, random: &mut fastrand::Rng) -> String {
             said(store.slices(id, pick(random, &states), page).await)
         }
         10 => said(store.slice_counts(id).await),
-        _ => said(store.dead_letters(id, page).await),
+        _ => said(store.dead_letters(id, teraslice_core::store::Letters::All, page).await),
     }
 }
 

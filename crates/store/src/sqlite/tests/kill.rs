@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use teraslice_model::dead_letter::DeadLetter;
+use teraslice_model::dead_letter::{DeadLetter, Encoding};
 
 use super::*;
 
@@ -32,6 +32,7 @@ async fn appends_until_killed() {
             op: "filter".to_owned(),
             reason: last.to_string(),
             record: "x".repeat(500),
+            encoding: Encoding::Text,
             metadata: None,
         });
         store.append(id, Writer { epoch, ..FIRST }, flush).await.unwrap();
@@ -95,8 +96,8 @@ async fn leaves_whole_flushes_when_killed() {
             store.slices(id, SliceState::Completed, ALL).await.unwrap().len() as u64,
             counts.completed
         );
-        let letters = store.dead_letters(id, ALL).await.unwrap();
-        assert_eq!(letters.last().map(|letter| letter.reason.clone()), Some(order.to_string()));
+        let letters = store.dead_letters(id, teraslice_core::store::Letters::All, ALL).await.unwrap();
+        assert_eq!(letters.last().map(|kept| kept.letter.reason.clone()), Some(order.to_string()));
         before = order;
     }
 }

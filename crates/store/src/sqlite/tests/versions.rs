@@ -38,7 +38,8 @@ async fn reads_a_sample_of_every_version() {
         assert_eq!((failed[0].error.as_deref(), failed[0].deaths), (Some("broken"), 3));
         let counts = store.slice_counts(id).await.unwrap();
         assert_eq!((counts.pending, counts.completed, counts.error), (1, 1, 1));
-        assert_eq!(store.dead_letters(id, ALL).await.unwrap()[0].reason, "refused");
+        let letters = store.dead_letters(id, teraslice_core::store::Letters::Open, ALL).await.unwrap();
+        assert_eq!(letters[0].letter.reason, "refused");
         let writer = Writer { generation: Generation(1), epoch: Epoch(2) };
         store.append(id, writer, flush(id, 4, 5)).await.unwrap();
     }
