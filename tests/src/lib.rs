@@ -203,7 +203,12 @@ pub fn balanced(run: &Value) -> Vec<BTreeMap<String, u64>> {
 }
 
 /// Returns the built binary: beside the test's own, in the same target folder.
-fn binary() -> PathBuf {
+///
+/// # Panics
+///
+/// When it is not built.
+#[must_use]
+pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let release = test.ancestors().nth(2).expect("tests lie in <profile>/deps");
     let binary = release.join("teraslice");

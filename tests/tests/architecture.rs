@@ -13,7 +13,8 @@ use teraslice_tests::root;
 const LINES_MAX: usize = 500;
 
 /// Each crate may depend on these of ours, and on no other.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
+    ("author", &[]),
     ("model", &[]),
     ("guest-sdk", &[]),
     ("core", &["model"]),
@@ -23,8 +24,8 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("backend-native", &["core", "model"]),
     ("backend-sim", &["core", "model"]),
     ("node", &["core", "model", "store", "connectors", "runtime-wasm", "backend-native"]),
-    ("cli", &["node", "core", "model"]),
-    ("xtask", &[]),
+    ("cli", &["author", "node", "runtime-wasm", "core", "model"]),
+    ("xtask", &["author"]),
     ("tests", &[]),
     ("benches", &["core", "model", "store", "connectors", "runtime-wasm"]),
 ];

@@ -67,6 +67,9 @@ pub(crate) enum Command {
     Resume(Resume),
     /// List runs, or show one
     History(History),
+    /// Make, build, test and look at assets
+    #[command(subcommand)]
+    Assets(Assets),
     /// Look at refused records, and run them again
     #[command(subcommand)]
     DeadLetters(DeadLetters),
@@ -147,6 +150,81 @@ pub(crate) enum DeadLetters {
     Show(ShowDeadLetter),
     /// Run them through their job again, or through a changed one, as a new execution
     Replay(ReplayDeadLetters),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Assets {
+    /// Make a project with one operation that builds and passes its tests
+    Init {
+        /// The folder to make; its name is the asset's
+        folder: PathBuf,
+        /// What it is written in
+        #[arg(long, value_enum, default_value_t)]
+        language: Language,
+    },
+    /// Build a project into an asset: dist/NAME-vVERSION.zip
+    Build {
+        /// The project
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Run records through operations in the sandbox and compare what comes out
+    Test(TestAsset),
+    /// Show the operations of an asset, their settings, what it imports, its size
+    Inspect {
+        /// A project, a zip, or a name as in a job
+        #[arg(default_value = ".")]
+        asset: PathBuf,
+    },
+    /// Measure operations in the sandbox and, for a project in Rust, outside of it
+    Bench(BenchAsset),
+}
+
+/// What an asset is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// Rust, with the guest SDK.
+    #[default]
+    Rust,
+    /// C, with teraslice.h.
+    C,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestAsset {
+    /// A project, a zip, or a name as in a job
+    #[arg(default_value = ".")]
+    pub(crate) asset: PathBuf,
+    /// Files with cases, YAML or JSON [default: tests.yaml of the project]
+    pub(crate) files: Vec<PathBuf>,
+    /// An operation, in place of files
+    #[arg(long, value_name = "NAME", conflicts_with = "files")]
+    pub(crate) op: Option<String>,
+    /// Its settings, as JSON
+    #[arg(long, value_name = "JSON", default_value = "{}", requires = "op")]
+    pub(crate) settings: String,
+    /// The records that go in, as a JSON array
+    #[arg(long, value_name = "JSON", default_value = "[]", requires = "op")]
+    pub(crate) records: String,
+    /// The records that come out, as a JSON array
+    #[arg(long, value_name = "JSON", requires = "op")]
+    pub(crate) expect: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchAsset {
+    /// A project, a zip, or a name as in a job
+    #[arg(default_value = ".")]
+    pub(crate) asset: PathBuf,
+    /// An operation [default: the steps of the first case in tests.yaml of the project]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) op: Option<String>,
+    /// Its settings, as JSON
+    #[arg(long, value_name = "JSON", default_value = "{}", requires = "op")]
+    pub(crate) settings: String,
+    /// A file with records, one JSON object a line [default: 20,000 made up ones]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) records: Option<PathBuf>,
 }
 
 /// Which dead letters.

@@ -1,5 +1,6 @@
 //! The commands, one file each, and what they share.
 
+mod assets;
 mod attend;
 mod compile_asset;
 mod dead_letters;
@@ -32,6 +33,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<u8, Failure> {
         Command::Validate(arguments) => validate::execute(&session()?, &arguments),
         Command::Resume(arguments) => resume::execute(&session()?, &arguments),
         Command::History(arguments) => history::execute(&session()?, &arguments),
+        Command::Assets(command) => assets::execute(&session()?, &command),
         Command::DeadLetters(command) => dead_letters::execute(&session()?, &command),
         Command::Worker => worker::execute(&session()?),
         // Without a configuration: it has nothing to read and nothing to say.

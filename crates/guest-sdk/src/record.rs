@@ -166,6 +166,11 @@ impl Record<'_> {
         self.data.set(name, json);
     }
 
+    /// Sets a field to a text.
+    pub fn set_text(&mut self, name: &Name, text: &str) {
+        self.set(name, serde_json::Value::from(text).to_string().as_bytes());
+    }
+
     /// Sets what a path leads to; makes missing parents (arrays for whole numbers) and replaces scalar ones.
     pub fn set_path(&mut self, path: &Path, json: &[u8]) {
         let Some(head) = path.head.as_ref().filter(|_| self.data.get(&path.whole).is_none()) else {

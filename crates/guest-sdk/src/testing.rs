@@ -149,6 +149,48 @@ impl Run {
     }
 }
 
+/// A chain outside of the sandbox, fed with batches as the host feeds one inside.
+pub struct Native(Chain);
+
+impl std::fmt::Debug for Native {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Native")
+    }
+}
+
+impl Native {
+    /// Opens a chain.
+    ///
+    /// # Panics
+    ///
+    /// When the settings are wrong.
+    #[must_use]
+    pub fn open(known: &[Entry], steps: &[(&str, &str)]) -> Self {
+        match Chain::open(known, steps) {
+            Ok(chain) => Self(chain),
+            Err(problem) => panic!("the chain does not open: {problem:?}"),
+        }
+    }
+
+    /// Makes batches of up to 1,000 records.
+    #[must_use]
+    pub fn batches(records: &[&str]) -> Vec<Vec<u8>> {
+        records.chunks(1_000).map(|batch| framed(batch.iter().copied())).collect()
+    }
+
+    /// Runs a batch; returns how many bytes came out.
+    ///
+    /// # Panics
+    ///
+    /// When the batch fails as a whole.
+    pub fn process(&mut self, batch: &[u8]) -> usize {
+        match self.0.process(batch, None) {
+            Ok(done) => done.data.len(),
+            Err(problem) => panic!("the batch fails: {problem:?}"),
+        }
+    }
+}
+
 /// Opens an operation and returns what it says of wrong settings: the setting and the message.
 #[must_use]
 pub fn config_error<T: Operation>(config: &str) -> Option<(String, String)> {

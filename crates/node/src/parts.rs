@@ -8,12 +8,12 @@ use std::{
 
 use teraslice_core::{context::Context, plan::Plan, registry::Registry, store::StateStore};
 use teraslice_model::{
-    job::{CheckedJob, Inspection, RawJob, Warning},
+    job::{CheckedJob, Inspection, RawJob, Sandbox, Warning},
     problem::Problem,
 };
 pub use teraslice_runtime_wasm::compiler;
 use teraslice_runtime_wasm::{
-    Bundle, Runtime, RuntimeOptions,
+    Bundle, Runtime, RuntimeOptions, Tier,
     compiler::{Compiler, CompilerProcess},
 };
 pub use teraslice_store::OpenError;
@@ -119,18 +119,8 @@ impl Parts {
         if bundles.is_empty() {
             return Ok(registry);
         }
-        let wasm = &self.config.wasm;
-        let runtime = Runtime::new(RuntimeOptions {
-            limits: wasm.limits(&job.sandbox)?,
-            trusted: wasm.trusted.clone(),
-            cache_bytes_max: wasm.cache_size,
-            slots: slots(job),
-            cache: state::cache_directory().map(|folder| folder.join("wasm")),
-            compiler: self.compiler.clone(),
-            ..RuntimeOptions::default()
-        });
+        let runtime = self.sandbox(&job.sandbox, slots(job), Tier::Default)?;
         let refused = |error: String| vec![Problem::new("/assets", error)];
-        let runtime = runtime.map_err(|error| refused(format!("failed to start the sandbox: {error:#}")))?;
         for bundle in bundles {
             if bundle.name == STANDARD && has_all(job, &registry) {
                 break;
@@ -139,6 +129,46 @@ impl Parts {
             registry.asset(Arc::new(asset));
         }
         Ok(registry)
+    }
+
+    /// Makes a sandbox as the configuration says, with limits for a job and so many places.
+    ///
+    /// # Errors
+    ///
+    /// When the job asks for more than it may have, or this machine is not supported.
+    pub fn sandbox(&self, job: &Sandbox, slots: usize, tier: Tier) -> Result<Runtime, Vec<Problem>> {
+        let wasm = &self.config.wasm;
+        let runtime = Runtime::new(RuntimeOptions {
+            tier,
+            limits: wasm.limits(job)?,
+            trusted: wasm.trusted.clone(),
+            cache_bytes_max: wasm.cache_size,
+            slots,
+            cache: state::cache_directory().map(|folder| folder.join("wasm")),
+            compiler: self.compiler.clone(),
+        });
+        runtime
+            .map_err(|error| vec![Problem::new("/assets", format!("failed to start the sandbox: {error:#}"))])
+    }
+
+    /// Returns the bundle that a name in a job's `assets` stands for.
+    ///
+    /// # Errors
+    ///
+    /// When none does.
+    pub fn bundle(&self, name: &str) -> Result<Bundle, Problem> {
+        let bundles = Bundles::with_folders(self.asset_folders()).resolve(&[name.to_owned()]);
+        let is_standard = |bundle: &Bundle| bundle.name == STANDARD;
+        let wants_standard = name == STANDARD || name.starts_with("standard:");
+        let found = bundles.map_err(|mut problems| problems.remove(0))?;
+        let found = found.into_iter().find(|bundle| is_standard(bundle) == wants_standard);
+        found.ok_or_else(|| Problem::new("/assets/0", format!("there is no asset {name:?}")))
+    }
+
+    fn asset_folders(&self) -> Vec<PathBuf> {
+        let mut folders = self.config.assets_directories.clone();
+        folders.push(self.config.autoload_directory.clone());
+        folders
     }
 
     /// Opens the state store of a directory.
@@ -169,9 +199,7 @@ impl Parts {
         let bundles = if job.assets.is_empty() && embedded.has_standard() {
             embedded
         } else {
-            let mut folders = self.config.assets_directories.clone();
-            folders.push(self.config.autoload_directory.clone());
-            Bundles::with_folders(folders)
+            Bundles::with_folders(self.asset_folders())
         };
         for broken in &bundles.broken {
             tracing::warn!(path = %broken.path.display(), reason = chain(&broken.source), "asset passed over");

@@ -39,6 +39,7 @@ struct Inner {
     name: String,
     version: String,
     operations: Vec<OperationInfo>,
+    imports: Vec<String>,
     guest: Guest,
 }
 
@@ -72,6 +73,7 @@ impl WasmAsset {
         tier: Tier,
         bundle: &Bundle,
         component: &Component,
+        imports: Vec<String>,
     ) -> Result<Self, LoadError> {
         let contract = |error: &dyn fmt::Display| LoadError::Contract {
             asset: bundle.name.clone(),
@@ -90,6 +92,7 @@ impl WasmAsset {
             name: bundle.name.clone(),
             version: bundle.version.clone(),
             operations,
+            imports,
             guest,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -97,6 +100,12 @@ impl WasmAsset {
 }
 
 impl WasmAsset {
+    /// Returns what the asset asks of the host.
+    #[must_use]
+    pub fn imports(&self) -> &[String] {
+        &self.inner.imports
+    }
+
     /// Binds neighbouring operations, unchecked.
     pub(crate) fn chain_of(&self, steps: &[OperationConfig]) -> Chain {
         let scope = |step: &OperationConfig| self.operations().iter().find(|known| known.name == step.op);

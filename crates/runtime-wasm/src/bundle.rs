@@ -98,6 +98,18 @@ fn default_module() -> String {
 }
 
 impl Bundle {
+    /// Returns the SHA-256 of the module, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Returns the bytes of the module.
+    #[must_use]
+    pub const fn module_len(&self) -> usize {
+        self.module.len()
+    }
+
     /// Reads a bundle.
     ///
     /// # Errors

@@ -168,12 +168,13 @@ impl Runtime {
                 .and_then(|code| cache::deserialize(&engine, &code)),
         };
         let component = component.map_err(|source| LoadError::Compile { asset: asset.clone(), source })?;
-        for (import, _) in component.component_type().imports(&engine) {
-            if !HOST.iter().any(|host| import.starts_with(host)) {
-                return Err(LoadError::Import { asset, import: import.to_owned() });
-            }
+        let imports = component.component_type();
+        let imports: Vec<_> = imports.imports(&engine).map(|(import, _)| import.to_owned()).collect();
+        if let Some(import) = imports.iter().find(|import| !HOST.iter().any(|host| import.starts_with(host)))
+        {
+            return Err(LoadError::Import { asset, import: import.clone() });
         }
-        WasmAsset::new(self.clone(), tier, &bundle, &component)
+        WasmAsset::new(self.clone(), tier, &bundle, &component, imports)
     }
 
     /// Returns how much an asset is trusted.

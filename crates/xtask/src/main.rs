@@ -1,10 +1,8 @@
 //! Tasks of this repository: `cargo xtask assets [NAME...]`.
 
-mod assets;
-mod bundle;
-mod toolchain;
+use std::{fs, path::Path, process::ExitCode};
 
-use std::process::ExitCode;
+use anyhow::{Context as _, Result};
 
 const USAGE: &str = "usage: cargo xtask assets [NAME...]    builds the assets into assets/dist";
 
@@ -12,7 +10,7 @@ const USAGE: &str = "usage: cargo xtask assets [NAME...]    builds the assets in
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match arguments.next().as_deref() {
-        Some("assets") => assets::build(&arguments.collect::<Vec<_>>()),
+        Some("assets") => assets(&arguments.collect::<Vec<_>>()),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match done {
@@ -22,4 +20,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Builds the named assets of this repository, or all.
+#[expect(clippy::print_stdout, reason = "a command line program")]
+fn assets(names: &[String]) -> Result<()> {
+    // Not as it was when this was compiled: checkouts may share a folder of built programs.
+    let here = std::env::var("CARGO_MANIFEST_DIR").context("it is to be run as `cargo xtask`")?;
+    let root = Path::new(&here).join("../../assets");
+    let root = root.canonicalize().context("there is no folder assets")?;
+    for zip in teraslice_author::build_workspace(&root, names, &root.join("dist"))? {
+        println!("{} ({} KiB)", zip.display(), fs::metadata(&zip)?.len() / 1024);
+    }
+    Ok(())
 }

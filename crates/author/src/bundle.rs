@@ -1,6 +1,10 @@
 //! Packs an asset: a component and its description in a zip that is the same for the same input.
 
-use std::io::{Cursor, Write as _};
+use std::{
+    fs,
+    io::{Cursor, Write as _},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -17,6 +21,8 @@ pub(crate) struct Manifest<'a> {
     pub(crate) name: &'a str,
     pub(crate) version: &'a str,
     pub(crate) description: &'a str,
+    /// Its operations; none: as the module lists them.
+    pub(crate) operations: &'a [String],
 }
 
 /// Makes a component of a core module and packs it with `asset.json`.
@@ -28,6 +34,11 @@ pub(crate) fn pack(manifest: &Manifest<'_>, module: &[u8]) -> Result<Vec<u8>> {
         .encode()
         .with_context(|| format!("failed to make a component of asset {}", manifest.name))?;
     let digest: String = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect();
+    let listed = operations(module)?;
+    let operations = match manifest.operations {
+        [] => listed,
+        named => named.iter().map(String::as_str).collect(),
+    };
     let description = json!({
         "name": manifest.name,
         "version": manifest.version,
@@ -36,7 +47,7 @@ pub(crate) fn pack(manifest: &Manifest<'_>, module: &[u8]) -> Result<Vec<u8>> {
         "wit": "teraslice:asset@1.0.0",
         "module": "asset.wasm",
         "sha256": digest,
-        "operations": operations(module)?,
+        "operations": operations,
         "minimum_teraslice_version": env!("CARGO_PKG_VERSION"),
     });
     let description = format!("{description:#}\n");
@@ -47,6 +58,18 @@ pub(crate) fn pack(manifest: &Manifest<'_>, module: &[u8]) -> Result<Vec<u8>> {
         zip.write_all(content)?;
     }
     Ok(zip.finish()?.into_inner())
+}
+
+/// Packs an asset into a folder; returns the zip.
+pub(crate) fn write(manifest: &Manifest<'_>, module: &[u8], dist: &Path) -> Result<PathBuf> {
+    let zip = pack(manifest, module)?;
+    let path = dist.join(format!("{}-v{}.zip", manifest.name, manifest.version));
+    let is_same = fs::read(&path).is_ok_and(|old| old == zip);
+    // Left alone when nothing has changed, so that what embeds it is not built again.
+    if !is_same {
+        fs::write(&path, &zip).with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    Ok(path)
 }
 
 /// Returns the names of the operations of a module; none if it does not list them.
@@ -77,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_module_without_the_interface_is_refused() {
-        let manifest = Manifest { name: "x", version: "1.0.0", description: "" };
+        let manifest = Manifest { name: "x", version: "1.0.0", description: "", operations: &[] };
         let error = pack(&manifest, b"\0asm\x01\0\0\0garbage").unwrap_err();
         assert_eq!(error.to_string(), "the module does not carry the interface of teraslice:asset");
     }

@@ -1,4 +1,4 @@
-//! Builds the guest workspace and packs one zip per asset.
+//! Builds packages in Rust that are assets, and packs one zip for each.
 
 use std::{
     fs,
@@ -24,13 +24,16 @@ struct Package {
     module: String,
 }
 
-/// Builds the named assets, or all.
-pub(crate) fn build(names: &[String]) -> Result<()> {
-    // Not as it was when this was compiled: checkouts may share a folder of built programs.
-    let here = std::env::var("CARGO_MANIFEST_DIR").context("it is to be run as `cargo xtask`")?;
-    let root = Path::new(&here).join("../../assets");
-    let root = root.canonicalize().context("there is no folder assets")?;
-    let packages = packages(&root)?;
+/// Builds the named assets of a workspace, or all, into `dist`; returns the zips.
+///
+/// # Errors
+///
+/// When cargo fails, or a module is no asset.
+pub fn build_workspace(root: &Path, names: &[String], dist: &Path) -> Result<Vec<PathBuf>> {
+    let packages = packages(root)?;
+    if packages.is_empty() {
+        bail!("no package of {} has [package.metadata.teraslice] asset = \"NAME\"", root.display());
+    }
     for name in names {
         if packages.iter().all(|package| package.asset != *name) {
             let known: Vec<_> = packages.iter().map(|package| package.asset.as_str()).collect();
@@ -38,26 +41,21 @@ pub(crate) fn build(names: &[String]) -> Result<()> {
         }
     }
     let target_dir = cache_dir()?.join("assets-target");
-    compile(&root, &target_dir)?;
-    let dist = root.join("dist");
-    fs::create_dir_all(&dist).with_context(|| format!("failed to create {}", dist.display()))?;
-    for package in packages {
-        if names.is_empty() || names.contains(&package.asset) {
-            pack(&package, &target_dir, &dist)?;
-        }
-    }
-    Ok(())
+    compile(root, &target_dir)?;
+    fs::create_dir_all(dist).with_context(|| format!("failed to create {}", dist.display()))?;
+    let wanted = packages.iter().filter(|package| names.is_empty() || names.contains(&package.asset));
+    wanted.map(|package| pack(package, &target_dir, dist)).collect()
 }
 
 /// Returns where caches live: outside the repository, so that a fresh clone finds them.
-fn cache_dir() -> Result<PathBuf> {
+pub(crate) fn cache_dir() -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let base = cache.or_else(home).context("neither XDG_CACHE_HOME nor HOME is set")?;
     Ok(base.join("teraslice"))
 }
 
-fn packages(root: &Path) -> Result<Vec<Package>> {
+fn metadata(root: &Path) -> Result<Value> {
     let listed = Command::new("cargo")
         .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
         .arg(root.join("Cargo.toml"))
@@ -66,7 +64,11 @@ fn packages(root: &Path) -> Result<Vec<Package>> {
     if !listed.status.success() {
         bail!("cargo metadata failed: {}", String::from_utf8_lossy(&listed.stderr));
     }
-    let listed: Value = serde_json::from_slice(&listed.stdout)?;
+    Ok(serde_json::from_slice(&listed.stdout)?)
+}
+
+fn packages(root: &Path) -> Result<Vec<Package>> {
+    let listed = metadata(root)?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let package = |package: &Value| {
         let asset = package["metadata"]["teraslice"]["asset"].as_str()?;
@@ -79,6 +81,16 @@ fn packages(root: &Path) -> Result<Vec<Package>> {
     };
     let all = listed["packages"].as_array().context("cargo metadata lists no packages")?;
     Ok(all.iter().filter_map(package).collect())
+}
+
+/// Returns the name of the package in a folder.
+pub(crate) fn package_name(root: &Path) -> Result<String> {
+    let listed = metadata(root)?;
+    let all = listed["packages"].as_array().context("cargo metadata lists no packages")?;
+    let own = root.join("Cargo.toml");
+    let is_own = |package: &&Value| package["manifest_path"].as_str().map(Path::new) == Some(&own);
+    let package = all.iter().find(is_own).with_context(|| format!("{} has no package", own.display()))?;
+    Ok(package["name"].as_str().unwrap_or_default().to_owned())
 }
 
 fn compile(root: &Path, target_dir: &Path) -> Result<()> {
@@ -119,19 +131,14 @@ fn forget_other_checkout(root: &Path, target_dir: &Path) -> Result<()> {
     fs::write(&stamp, ours).with_context(|| format!("failed to write {}", stamp.display()))
 }
 
-#[expect(clippy::print_stdout, reason = "a command line program")]
-fn pack(package: &Package, target_dir: &Path, dist: &Path) -> Result<()> {
+fn pack(package: &Package, target_dir: &Path, dist: &Path) -> Result<PathBuf> {
     let module = target_dir.join(TARGET).join("release").join(format!("{}.wasm", package.module));
     let module = fs::read(&module).with_context(|| format!("failed to read {}", module.display()))?;
-    let manifest =
-        Manifest { name: &package.asset, version: &package.version, description: &package.description };
-    let zip = bundle::pack(&manifest, &module)?;
-    let path = dist.join(format!("{}-v{}.zip", package.asset, package.version));
-    let is_same = fs::read(&path).is_ok_and(|old| old == zip);
-    // Left alone when nothing has changed, so that what embeds it is not built again.
-    if !is_same {
-        fs::write(&path, &zip).with_context(|| format!("failed to write {}", path.display()))?;
-    }
-    println!("{} ({} KiB)", path.display(), zip.len() / 1024);
-    Ok(())
+    let manifest = Manifest {
+        name: &package.asset,
+        version: &package.version,
+        description: &package.description,
+        operations: &[],
+    };
+    bundle::write(&manifest, &module, dist)
 }
