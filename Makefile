@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 TERASLICE := $(CARGO_TARGET_DIR)/release/teraslice
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help build assets demo test bench lint docs
+.PHONY: help build assets demo test bench fuzz lint docs
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ endif
 bench: build ## measures against a baseline in the same run, and prints one table
 	cargo bench --workspace --bench slicing --bench dispatch --bench pipeline --bench state_store
 	$(CARGO_TARGET_DIR)/release/table
+
+fuzz: ## feeds parsers with what nobody would write, FUZZ_SECONDS each (60)
+	fuzz/run
 
 lint: assets ## checks formatting and runs clippy
 	cargo fmt --all -- --check

@@ -138,6 +138,8 @@ fn rejected(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
     use super::*;
 
     fn input() -> Batch {
@@ -213,5 +215,53 @@ mod tests {
         output.failed[0].message = "x".repeat(10_000);
         let processed = check(output, Some(&input()), 1).unwrap();
         assert_eq!(processed.rejected[0].reason.len(), MESSAGE_MAX);
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let framed = proptest::collection::vec("[{}a]{0,3}", 0..4).prop_map(|records| {
+            let mut data = Vec::new();
+            Frame::of(records).unwrap().encode(&mut data);
+            data
+        });
+        prop_oneof![3 => framed, 1 => proptest::collection::vec(any::<u8>(), 0..40)]
+    }
+
+    fn failure() -> impl Strategy<Value = types::Failure> {
+        let (index, step) = (proptest::option::of(0_u32..4), 0_u32..3);
+        let data = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..4));
+        (index, step, ".{0,3}", data).prop_map(|(index, step, message, data)| types::Failure {
+            index,
+            step,
+            message,
+            data,
+        })
+    }
+
+    fn step_count() -> impl Strategy<Value = types::StepCount> {
+        let any = || prop_oneof![4 => 0_u64..4, 1 => any::<u64>()];
+        (any(), any(), any(), any(), any()).prop_map(|(received, emitted, dropped, failed, created)| {
+            types::StepCount { received, emitted, dropped, failed, created }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn takes_only_what_fits_whatever_a_guest_returns(
+            data in bytes(),
+            metadata in proptest::option::of(bytes()),
+            origin in proptest::collection::vec(0_u32..4, 0..4),
+            failed in proptest::collection::vec(failure(), 0..3),
+            counts in proptest::collection::vec(step_count(), 0..3),
+        ) {
+            let output = types::Output { batch: types::Batch { data, metadata }, origin, failed, counts };
+            let input = input();
+            if let Ok(processed) = check(output, Some(&input), 2) {
+                prop_assert_eq!(processed.counts.len(), 2);
+                prop_assert_eq!(processed.counts[0].received, input.len() as u64);
+                let listed: u64 = processed.counts.iter().map(|count| count.failed).sum();
+                prop_assert_eq!(listed, processed.rejected.len() as u64);
+                prop_assert!(processed.rejected.iter().all(|rejected| rejected.step < 2));
+            }
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Turns lines of a table into JSON objects.
 
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
 use crate::json::write_string;
+
+/// What ends a row for the parser: a byte that is in no UTF-8. Rows come one by one, and may hold `\r` or `\n`.
+const NOTHING: Terminator = Terminator::Any(0xff);
 
 /// Cuts lines into values and writes them as objects.
 pub(super) struct Table {
@@ -26,7 +29,7 @@ impl Table {
             ignore_empty: true,
             infer_types: false,
             delimiter,
-            reader: ReaderBuilder::new().delimiter(delimiter).build(),
+            reader: ReaderBuilder::new().delimiter(delimiter).terminator(NOTHING).build(),
             values: Vec::new(),
             ends: Vec::new(),
         }
@@ -190,6 +193,12 @@ mod tests {
             assert_eq!(written(&mut abc, line).unwrap(), object, "{line}");
         }
         assert_eq!(written(&mut table(&[]), "a,b").unwrap(), r#"{"field1":"a","field2":"b"}"#);
+    }
+
+    #[test]
+    fn keeps_what_is_behind_a_carriage_return() {
+        let cut = written(&mut table(&[]), "\"a\"\rb,\"c\"\r").unwrap();
+        assert_eq!(cut, r#"{"field1":"a\rb","field2":"c"}"#);
     }
 
     #[test]
