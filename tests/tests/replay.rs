@@ -112,6 +112,43 @@ fn letters_that_fail_again_can_be_tried_again() {
 }
 
 #[test]
+fn letters_of_a_replay_that_got_nowhere_can_be_tried_again() {
+    let stage = stage();
+    let first = run(&stage, "job.yaml");
+    let ex_id = first["ex_id"].as_str().unwrap();
+    let replay = ["dead-letters", "replay", ex_id, "--job", "fixed.yaml", "--operation", "2", "-o", "json"];
+    // Nothing can be written below a file.
+    let failed = stage.run(&[&replay[..], &["--set", "operations.4.path=in.ldjson/out"]].concat());
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(letters(&stage, ex_id, &["--state", "open", "--operation", "2"]).is_empty());
+    let again = stage.run(&[&replay[..], &["--again"]].concat());
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert_eq!(balanced(&again.json())[0]["created"], RECORDS / 4);
+    assert_eq!(stage.lines("out"), expected());
+    let nothing = stage.run(&[&replay[..], &["--again"]].concat());
+    assert!(nothing.stderr.contains("no such dead letters to replay"), "{}", nothing.stderr);
+}
+
+#[test]
+fn letters_that_a_replay_has_kept_go_through_the_whole_job_changed() {
+    let stage = stage();
+    let first = run(&stage, "job.yaml");
+    let replay = |ex_id: &str, more: &[&str]| {
+        let arguments = ["dead-letters", "replay", ex_id, "-o", "json"];
+        let ended = stage.run(&[&arguments[..], more].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.json()
+    };
+    // The same job refuses them again, once more in a replay of the replay.
+    let second = replay(first["ex_id"].as_str().unwrap(), &["--operation", "filter"]);
+    assert_eq!(balanced(&second)[1]["dead_lettered"], RECORDS / 4);
+    let third = replay(second["ex_id"].as_str().unwrap(), &[]);
+    assert_eq!(balanced(&third)[1]["dead_lettered"], RECORDS / 4);
+    replay(third["ex_id"].as_str().unwrap(), &["--job", "fixed.yaml"]);
+    assert_eq!(stage.lines("out"), expected());
+}
+
+#[test]
 fn a_job_that_does_not_fit_the_letters_is_refused() {
     let stage = stage();
     let first = run(&stage, "job.yaml");

@@ -131,6 +131,8 @@ fn says_what_it_can_do() {
         ("help-resume", vec!["resume", "--help"]),
         ("help-history", vec!["history", "--help"]),
         ("help-dead-letters", vec!["dead-letters", "list", "--help"]),
+        ("help-dead-letters-show", vec!["dead-letters", "show", "--help"]),
+        ("help-dead-letters-replay", vec!["dead-letters", "replay", "--help"]),
     ] {
         let done = Done::of(place.command(&arguments).env("COLUMNS", "100").output().unwrap());
         assert_eq!(done.code, 0);

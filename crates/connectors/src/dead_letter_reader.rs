@@ -3,7 +3,7 @@
 //! The slicer reads them from the state store and writes them into the slices themselves: workers need no store, and a
 //! replay that is killed goes on from its ledger.
 
-use std::{fmt, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,11 @@ use crate::json::Checker;
 
 /// Letters of one slice at the most.
 const LETTERS_MAX: usize = 100;
-/// Bytes of records in one slice; a larger record has a slice of its own.
+/// Bytes of records and their metadata in one slice; a larger record has a slice of its own.
 const BYTES_MAX: usize = 256 << 10;
+/// Waits before the store is asked again when it is not available.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
 
 /// Reads dead letters of an execution that were claimed for this one.
 #[derive(Clone, Copy, Debug)]
@@ -79,10 +82,12 @@ impl Reader for DeadLetterReader {
         context: SlicerContext,
     ) -> Result<Vec<Box<dyn Slicer>>, OperationError> {
         let position = context.checkpoint(0).position;
-        let next = position.and_then(|position| position.parse().ok()).unwrap_or_default();
+        let sliced = position.and_then(|position| position.parse().ok()).unwrap_or_default();
         let store =
             context.store.ok_or_else(|| OperationError::slice("there is no state store to read from"))?;
-        Ok(vec![Box::new(LetterSlicer { store, source: config.ex_id, own: context.ex_id, next })])
+        let (source, own) = (config.ex_id, context.ex_id);
+        let (ahead, is_all) = (VecDeque::new(), false);
+        Ok(vec![Box::new(LetterSlicer { store, source, own, sliced, ahead, is_all })])
     }
 
     async fn fetcher(
@@ -100,45 +105,73 @@ struct LetterSlicer {
     source: ExId,
     own: ExId,
     /// Letters that slices were made of.
-    next: u64,
+    sliced: u64,
+    /// The letters behind those.
+    ahead: VecDeque<KeptLetter>,
+    /// Whether nothing is behind `ahead`.
+    is_all: bool,
 }
 
 impl LetterSlicer {
-    async fn page(&self) -> Result<Vec<KeptLetter>, OperationError> {
-        let page = Page { from: self.next, size: LETTERS_MAX as u64 };
-        let letters = self.store.dead_letters(self.source, Letters::ReplayedIn(self.own), page).await;
-        letters.map_err(|error| match error {
-            StoreError::NotFound { what } => {
-                OperationError::job(Problem::new("/ex_id", format!("{what} does not exist")))
-            }
-            other => OperationError::retry(other.to_string()),
-        })
+    /// Reads until there are enough letters for a whole slice: where one ends does not depend on where reading began.
+    async fn read_ahead(&mut self) -> Result<(), OperationError> {
+        while !self.is_all && self.ahead.len() < LETTERS_MAX {
+            let letters = self.page().await?;
+            self.is_all = letters.is_empty();
+            self.ahead.extend(letters);
+        }
+        Ok(())
     }
+
+    async fn page(&self) -> Result<Vec<KeptLetter>, OperationError> {
+        let page = Page { from: self.sliced + self.ahead.len() as u64, size: LETTERS_MAX as u64 };
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            match self.store.dead_letters(self.source, Letters::ReplayedIn(self.own), page).await {
+                Ok(letters) => return Ok(letters),
+                Err(StoreError::NotFound { what }) => {
+                    let problem = Problem::new("/ex_id", format!("{what} does not exist"));
+                    return Err(OperationError::job(problem));
+                }
+                Err(error) => match pauses.next() {
+                    Some(pause) if matches!(error, StoreError::Unavailable { .. }) => {
+                        tokio::time::sleep(pause).await;
+                    }
+                    _ => return Err(OperationError::slice(error.to_string())),
+                },
+            }
+        }
+    }
+}
+
+/// Returns how many letters go into one slice.
+fn fitting(letters: &VecDeque<KeptLetter>) -> usize {
+    let mut bytes = 0;
+    let fits = |kept: &&KeptLetter| {
+        bytes += kept.letter.record.len() + kept.letter.metadata.as_ref().map_or(0, String::len);
+        bytes <= BYTES_MAX
+    };
+    let fitting = letters.iter().take(LETTERS_MAX).take_while(fits).count();
+    fitting.max(1).min(letters.len())
 }
 
 #[async_trait]
 impl Slicer for LetterSlicer {
     async fn next(&mut self, max: usize) -> Result<Sliced, OperationError> {
+        self.read_ahead().await?;
         let mut requests = Vec::new();
-        let mut is_exhausted = false;
-        while requests.len() < max && !is_exhausted {
-            let mut letters = self.page().await?;
-            let mut bytes = 0;
-            let fits = |kept: &&KeptLetter| {
-                bytes += kept.letter.record.len();
-                bytes <= BYTES_MAX
-            };
-            let fitting = letters.iter().take_while(fits).count().max(1);
-            letters.truncate(fitting);
-            is_exhausted = letters.is_empty();
-            if !is_exhausted {
-                self.next += letters.len() as u64;
-                let asked = serde_json::to_string(&Asked { letters });
-                let asked = asked.map_err(|error| OperationError::slice(error.to_string()))?;
-                requests.push(Request::from_json(asked));
+        while requests.len() < max && !self.ahead.is_empty() {
+            if !self.is_all && self.ahead.len() < LETTERS_MAX {
+                break;
             }
+            let letters: Vec<_> = self.ahead.drain(..fitting(&self.ahead)).collect();
+            self.sliced += letters.len() as u64;
+            let asked = serde_json::to_string(&Asked { letters });
+            requests
+                .push(Request::from_json(asked.map_err(|error| OperationError::slice(error.to_string()))?));
         }
-        Ok(Sliced { requests, position: Request::from_json(self.next.to_string()), is_exhausted })
+        let is_exhausted = self.is_all && self.ahead.is_empty();
+        Ok(Sliced { requests, position: Request::from_json(self.sliced.to_string()), is_exhausted })
     }
 }
 
@@ -199,7 +232,13 @@ impl fmt::Debug for LetterSlicer {
 
 #[cfg(test)]
 mod tests {
-    use teraslice_model::{dead_letter::Encoding, id::SliceId};
+    use teraslice_core::{
+        conformance::{self, reader::Source, store::record},
+        context::Context,
+        store::{Claim, Flush, Writer},
+    };
+    use teraslice_model::{dead_letter::Encoding, id::SliceId, slice::SliceState};
+    use teraslice_store::MemoryStore;
 
     use super::*;
 
@@ -213,6 +252,81 @@ mod tests {
             record,
             encoding,
             metadata: metadata.map(str::to_owned),
+        }
+    }
+
+    fn kept(number: u64, bytes: usize) -> KeptLetter {
+        let record = format!("{{\"n\":{number},\"text\":\"{}\"}}", "x".repeat(bytes));
+        KeptLetter { number, replayed_in: None, letter: letter(record.as_bytes(), None) }
+    }
+
+    /// A store in which one letter in three was claimed by the execution that replays.
+    struct Claimed {
+        store: Arc<dyn StateStore>,
+        source: ExId,
+        own: ExId,
+        records: Vec<String>,
+    }
+
+    impl Claimed {
+        async fn of(bytes: &[usize]) -> Self {
+            let store: Arc<dyn StateStore> = Arc::new(MemoryStore::new(Context::system()));
+            let execution = conformance::store::execution(1);
+            let (source, own) = (execution.ex_id, ExId::from_random([7; 16]));
+            let writer = Writer { generation: execution.generation, epoch: execution.epoch };
+            store.create_execution(execution).await.unwrap();
+            let done = record(source, 0, 1, SliceState::Completed);
+            let letters: Vec<_> = (0..).zip(bytes).map(|(n, bytes)| kept(n, *bytes).letter).collect();
+            let records = letters.iter().step_by(3).map(|letter| letter.record.clone()).collect();
+            let letters = letters.into_iter().map(|letter| DeadLetter { slice_id: done.slice.id, ..letter });
+            let dead_letters = letters.collect();
+            let flush = Flush { slices: vec![done], dead_letters, ..Flush::default() };
+            store.append(source, writer, flush).await.unwrap();
+            let all =
+                store.dead_letters(source, Letters::All, Page { from: 0, size: u64::MAX }).await.unwrap();
+            let numbers = all.iter().step_by(3).map(|kept| kept.number).collect();
+            store.claim_dead_letters(source, Claim { numbers, from: None, by: own }).await.unwrap();
+            Self { store, source, own, records }
+        }
+    }
+
+    #[async_trait]
+    impl Source for Claimed {
+        async fn slicer(&self, position: Option<Request>) -> Box<dyn Slicer> {
+            let sliced = position.map(|position| position.parse().unwrap()).unwrap_or_default();
+            let (store, ahead) = (Arc::clone(&self.store), VecDeque::new());
+            Box::new(LetterSlicer { store, source: self.source, own: self.own, sliced, ahead, is_all: false })
+        }
+
+        async fn fetcher(&self) -> Box<dyn Fetcher> {
+            Box::new(LetterFetcher)
+        }
+
+        fn records(&self) -> Vec<String> {
+            self.records.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn keeps_the_laws_of_readers() {
+        let mixed = [10, 100_000, 10, 300_000, 50_000].repeat(60);
+        for bytes in [&[][..], &[10; 4], &[10; 300], &[10; 2_000], &mixed] {
+            conformance::reader::run(&Claimed::of(bytes).await).await;
+        }
+    }
+
+    #[test]
+    fn bounds_a_slice_by_letters_and_by_bytes() {
+        for (bytes, expected) in [
+            (&[][..], 0),
+            (&[10; 3], 3),
+            (&[10; 150], LETTERS_MAX),
+            (&[100_000; 5], 2),
+            (&[10, BYTES_MAX], 1),
+            (&[BYTES_MAX, 10], 1),
+        ] {
+            let letters = bytes.iter().map(|bytes| kept(1, *bytes)).collect();
+            assert_eq!(fitting(&letters), expected, "{bytes:?}");
         }
     }
 
