@@ -1,4 +1,5 @@
 //! Recovery: an execution that was killed with completed, failed and open slices is taken up by another one.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -82,12 +83,13 @@ impl Bench {
             }
         };
         let work = async { tokio::join!(controller.run(), worker.run(CancellationToken::new())).0 };
-        let ended = async {
+        // A controller with its worker is large.
+        let ended = Box::pin(async {
             tokio::select! {
                 ended = work => Some(ended),
                 () = is_killed => None,
             }
-        };
+        });
         timeout(Duration::from_mins(10), ended).await.expect("it comes to an end")
     }
 
