@@ -162,6 +162,22 @@ fn a_job_that_does_not_fit_the_letters_is_refused() {
     assert_eq!(unknown.code, Some(64));
 }
 
+/// So stands a replay that was killed before it was given its letters, once it is resumed.
+#[test]
+fn an_execution_without_letters_of_its_own_ends_and_takes_none() {
+    let stage = stage();
+    let first = run(&stage, "job.yaml");
+    let ex_id = first["ex_id"].as_str().unwrap();
+    let job = format!(
+        "name: empty\noperations:\n  - {{_op: dead_letter_reader, ex_id: {ex_id}}}\n  \
+         - {{_op: file_exporter, path: out, format: ldjson}}\n"
+    );
+    stage.write("empty.yaml", job);
+    let empty = run(&stage, "empty.yaml");
+    assert_eq!(balanced(&empty)[0]["created"], 0);
+    assert_eq!(letters(&stage, ex_id, &["--state", "open"]).len() as u64, RECORDS / 4 + 1);
+}
+
 /// Goes on until nothing is left to resume and nothing is open.
 fn settle(stage: &Stage, ex_id: &str) {
     loop {
@@ -188,17 +204,22 @@ fn replay(stage: &Stage, ex_id: &str, more: &[&str]) -> Child {
 #[test]
 fn a_replay_that_is_killed_loses_and_doubles_nothing() {
     let expected = expected();
+    let mut caught = 0;
     for round in 0..ROUNDS {
         let stage = stage();
         let first = run(&stage, "job.yaml");
         let ex_id = first["ex_id"].as_str().unwrap();
         let mode: &[&str] = if round % 2 == 0 { &[] } else { &["--processes"] };
-        let killed = replay(&stage, ex_id, mode);
-        sleep(Duration::from_millis(fastrand::u64(5..120)));
+        // Five slices, one after the other, so that a replay takes 300 ms and more.
+        let slow = ["--workers", "1", "--set", "operations.3.ms=60"];
+        let killed = replay(&stage, ex_id, &[&slow, mode].concat());
+        sleep(Duration::from_millis(fastrand::u64(5..300)));
         kill(killed.id());
-        let _killed: Ended = finish(killed, RUN_MAX);
+        let killed: Ended = finish(killed, RUN_MAX);
+        caught += u32::from(killed.code.is_none());
         settle(&stage, ex_id);
         assert_eq!(stage.lines("out"), expected, "round {round}");
         assert_eq!(letters(&stage, ex_id, &["--operation", "2"]).len() as u64, RECORDS / 4);
     }
+    assert!(caught >= ROUNDS / 2, "only {caught} of {ROUNDS} replays were at work when they were killed");
 }
