@@ -27,7 +27,7 @@ use teraslice_model::{
     slice::Request,
     status::Status,
 };
-use teraslice_runtime_wasm::{Bundle, Runtime, RuntimeOptions};
+use teraslice_runtime_wasm::{Bundle, Runtime, RuntimeOptions, WasmAsset};
 use tokio_util::sync::CancellationToken;
 
 /// Checks a job.
@@ -59,11 +59,29 @@ pub fn registry() -> Result<Registry> {
 /// # Errors
 ///
 /// When it is not built.
-pub fn standard() -> Result<teraslice_runtime_wasm::WasmAsset> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/dist/standard-v1.0.0.zip");
-    let zip = std::fs::read(path).context("the standard asset is not built: run `cargo xtask assets`")?;
-    let runtime = Runtime::new(RuntimeOptions::default()).map_err(|error| anyhow!("{error:#}"))?;
-    Ok(runtime.load(Bundle::read(&zip)?)?)
+pub fn standard() -> Result<WasmAsset> {
+    load(bundle("standard")?, RuntimeOptions::default())
+}
+
+/// Reads an asset of this repository.
+///
+/// # Errors
+///
+/// When it is not built.
+pub fn bundle(name: &str) -> Result<Bundle> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../assets/dist/{name}-v1.0.0.zip"));
+    let zip = std::fs::read(path).context("the assets are not built: run `cargo xtask assets`")?;
+    Ok(Bundle::read(&zip)?)
+}
+
+/// Loads an asset into a sandbox of its own.
+///
+/// # Errors
+///
+/// When it does not run here.
+pub fn load(bundle: Bundle, options: RuntimeOptions) -> Result<WasmAsset> {
+    let runtime = Runtime::new(options).map_err(|error| anyhow!("{error:#}"))?;
+    Ok(runtime.load(bundle)?)
 }
 
 /// Binds a job.

@@ -27,6 +27,8 @@ fn stage(op: &str, slices: u64, bad: impl Fn(u64) -> bool) -> Stage {
     );
     stage.write("input.ldjson", input);
     stage.write("job.yaml", job);
+    // Compiles the assets, if need be.
+    assert_eq!(stage.run(&["validate", "job.yaml", "-c", "config.yaml"]).code, Some(0));
     stage
 }
 
@@ -71,8 +73,6 @@ fn traps_in_a_percent_of_ten_thousand_slices_cost_exactly_the_bad_records() {
     const SLICES: u64 = 10_000;
     let bad = |n: u64| n % 1_000 == 777;
     let stage = stage("trap", SLICES, bad);
-    // Compiles the assets, if need be.
-    assert_eq!(stage.run(&["validate", "job.yaml", "-c", "config.yaml"]).code, Some(0));
     let child = stage.command(&["run", "job.yaml", "-c", "config.yaml", "-o", "json"]).spawn().unwrap();
     let pid = child.id();
     let watch = std::thread::spawn(move || peak_kib(pid));
@@ -85,14 +85,15 @@ fn traps_in_a_percent_of_ten_thousand_slices_cost_exactly_the_bad_records() {
 #[test]
 fn workers_killed_while_they_look_for_the_record_at_fault_lose_nothing() {
     const SLICES: u64 = 12;
-    let bad = |n: u64| n % 40 == 13;
+    let bad = |n: u64| n % 10 == 3;
+    let mut kills = 0;
     for _ in 0..6 {
         let stage = stage("spin", SLICES, bad);
         let arguments = ["run", "job.yaml", "-c", "config.yaml", "-o", "json", "--processes"];
-        let run = stage.command(&arguments).spawn().unwrap();
-        let mut kills = 0;
-        while kills < 2 {
-            sleep(Duration::from_millis(fastrand::u64(100..700)));
+        let mut run = stage.command(&arguments).spawn().unwrap();
+        for _ in 0..2 {
+            sleep(Duration::from_millis(fastrand::u64(200..900)));
+            assert_eq!(run.try_wait().unwrap(), None, "it looks for records until it is disturbed");
             let workers = children(run.id());
             if let Some(worker) = workers.get(fastrand::usize(..workers.len().max(1))) {
                 kill(*worker);
@@ -102,4 +103,5 @@ fn workers_killed_while_they_look_for_the_record_at_fault_lose_nothing() {
         let ended = finish(run, RUN_MAX);
         check(&stage, &ended, SLICES, bad);
     }
+    assert!(kills >= 6, "{kills} workers were killed");
 }

@@ -6,30 +6,49 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// Group, case, what it is, the target, and how one element of throughput is called.
-const ROWS: [(&str, &str, &str, &str, Unit); 5] = [
+/// Group, case, what it is, the target, and what is measured.
+const ROWS: [(&str, &str, &str, &str, Unit); 14] = [
     ("slicing", "machine", "state machine alone", ">= 1,000,000 slices/s", Unit::Slices),
     ("dispatch", "sqlite", "dispatch, SQLite ledger", ">= 100,000 slices/s", Unit::Slices),
     ("state_store", "sqlite", "SQLite ledger alone", "", Unit::Slices),
     ("chain", "sandboxed", "five-operation chain, one core", ">= 3 x, 400 MiB/s", Unit::Bytes),
     ("pipeline", "teraslice", "file to file, one worker", "", Unit::Bytes),
+    ("native", "default", "five steps against native", ">= 0.5 x", Unit::Bytes),
+    ("native", "trusted", "the same, trusted tier", ">= 0.65 x", Unit::Bytes),
+    ("single", "chain", "chain against single steps", ">= 3 x", Unit::Bytes),
+    ("abi", "component", "component against core ABI", ">= 0.91 x", Unit::Bytes),
+    ("instance", "c", "fresh instance, C", "<= 20 us", Unit::Time),
+    ("instance", "rust", "fresh instance, Rust", "<= 20 us", Unit::Time),
+    ("load", "c", "cached asset, C, 28 KB", "< 1 ms", Unit::Time),
+    ("load", "standard", "cached asset, Rust, 7 MB", "", Unit::Time),
+    ("load", "large", "cached asset, 30 MB", "< 10 ms", Unit::Time),
 ];
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Slices,
     Bytes,
+    /// Of one go; there is no baseline.
+    Time,
 }
 
 fn main() -> Result<()> {
     println!("{:<32}{:>22}{:>24}{:>20}", "what", "figure", "target", "x baseline");
     for (group, case, what, target, unit) in ROWS {
-        let (figure, baseline) = (per_second(group, case)?, per_second(group, "baseline")?);
+        let Ok(figure) = per_second(group, case) else {
+            println!("{what:<32}{:>22}{target:>24}", "NOT MEASURED");
+            continue;
+        };
         let text = match unit {
             Unit::Slices => format!("{:.0} k slices/s", figure / 1e3),
             Unit::Bytes => format!("{:.0} MiB/s", figure / f64::from(1 << 20)),
+            Unit::Time => format!("{:.1} us", 1e6 / figure),
         };
-        println!("{what:<32}{text:>22}{target:>24}{:>20.2}", figure / baseline);
+        let ratio = match unit {
+            Unit::Time => String::new(),
+            _ => format!("{:.2}", figure / per_second(group, "baseline")?),
+        };
+        println!("{what:<32}{text:>22}{target:>24}{ratio:>20}");
     }
     Ok(())
 }

@@ -53,8 +53,31 @@ pub(crate) fn build(folder: &Path, dist: &Path) -> Result<PathBuf> {
     let about: Description = serde_json::from_str(&text)
         .with_context(|| format!("{} is no description of an asset", path.display()))?;
     fs::create_dir_all(dist).with_context(|| format!("failed to create {}", dist.display()))?;
-    let output = dist.join(format!("{}.wasm", about.name));
-    let clang = Command::new("clang").args(FLAGS).arg("-o").arg(&output).args(sources(folder)).status();
+    let mut module = module(folder, &dist.join(format!("{}.wasm", about.name)))?;
+    embed_contract(&mut module)?;
+    let Description { name, version, description, operations } = &about;
+    let manifest = Manifest { name, version, description, operations };
+    bundle::write(&manifest, &module, dist)
+}
+
+/// Packs a core module that has the exports of the contract.
+///
+/// # Errors
+///
+/// When it has not.
+pub fn pack_module(name: &str, mut module: Vec<u8>) -> Result<Vec<u8>> {
+    embed_contract(&mut module)?;
+    let manifest = Manifest { name, version: "1.0.0", description: "", operations: &[] };
+    bundle::pack(&manifest, &module)
+}
+
+/// Compiles the sources of a project into a core module, by way of the file `output`.
+///
+/// # Errors
+///
+/// When there is no clang, or it fails.
+pub fn module(folder: &Path, output: &Path) -> Result<Vec<u8>> {
+    let clang = Command::new("clang").args(FLAGS).arg("-o").arg(output).args(sources(folder)).status();
     match clang {
         Err(error) => bail!("failed to run clang ({error}): on Debian, as root, `apt-get install clang lld`"),
         Ok(status) if !status.success() => {
@@ -62,12 +85,9 @@ pub(crate) fn build(folder: &Path, dist: &Path) -> Result<PathBuf> {
         }
         Ok(_) => {}
     }
-    let mut module = fs::read(&output).with_context(|| format!("failed to read {}", output.display()))?;
-    fs::remove_file(&output).with_context(|| format!("failed to remove {}", output.display()))?;
-    embed_contract(&mut module)?;
-    let Description { name, version, description, operations } = &about;
-    let manifest = Manifest { name, version, description, operations };
-    bundle::write(&manifest, &module, dist)
+    let module = fs::read(output).with_context(|| format!("failed to read {}", output.display()))?;
+    fs::remove_file(output).with_context(|| format!("failed to remove {}", output.display()))?;
+    Ok(module)
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

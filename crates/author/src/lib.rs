@@ -5,8 +5,8 @@
 //! build     a project -> rust: cargo, c: clang -> a core module -> bundle: a component and asset.json in a zip
 //! ```
 
-pub mod bundle;
-mod c;
+mod bundle;
+pub mod c;
 mod project;
 mod rust;
 mod toolchain;

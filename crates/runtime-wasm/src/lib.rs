@@ -16,6 +16,7 @@ mod engine;
 mod host;
 mod instance;
 mod isolate;
+mod leftovers;
 mod limits;
 mod output;
 mod processor;

@@ -20,6 +20,7 @@ use crate::{
     compiler::{CompileError, Compiler},
     engine::{self, Tier},
     host::State,
+    leftovers,
     limits::Limits,
     slots::Slots,
 };
@@ -153,7 +154,9 @@ impl Runtime {
         let inner = &self.inner;
         if is_core_module(&bundle.module) {
             let module = std::mem::take(&mut bundle.module);
-            bundle.module = component_of(&module)
+            let system = leftovers::stand_in(&module)
+                .map_err(|import| LoadError::Import { asset: asset.clone(), import })?;
+            bundle.module = component_of(&module, system.as_deref())
                 .map_err(|error| LoadError::Core { asset: asset.clone(), reason: format!("{error:#}") })?;
         }
         let compiler = &inner.options.compiler;
@@ -217,8 +220,12 @@ fn is_core_module(module: &[u8]) -> bool {
     module.get(4..8) == Some(&[1, 0, 0, 0])
 }
 
-fn component_of(module: &[u8]) -> wasmtime::Result<Vec<u8>> {
+fn component_of(module: &[u8], system: Option<&[u8]>) -> wasmtime::Result<Vec<u8>> {
     let encoder = ComponentEncoder::default().validate(true).module(module);
+    let encoder = encoder.and_then(|encoder| match system {
+        Some(system) => encoder.adapter(leftovers::SYSTEM, system),
+        None => Ok(encoder),
+    });
     let component = encoder.and_then(|mut encoder| encoder.encode());
     component.map_err(|error| wasmtime::Error::msg(format!("{error:#}")))
 }

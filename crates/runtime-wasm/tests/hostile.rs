@@ -337,6 +337,23 @@ fn imports_beyond_the_contract_are_refused() {
 }
 
 #[test]
+fn leftovers_of_a_c_library_are_answered_and_nothing_else_of_the_system() {
+    let import = |name: &str| {
+        let system = format!(
+            "(module (import \"wasi_snapshot_preview1\" \"{name}\" \
+             (func $system (param i32 i32 i32 i32) (result i32)))"
+        );
+        let call = "(if (i32.ne (i32.const 8) (call $system (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0))) \
+                    (then (unreachable)))";
+        module(&[("(module", &system), (";;<process>", call)])
+    };
+    let processed = survive(|| run(&RUNTIME.load(bundle(&import("fd_write"))).unwrap(), 1, 2).unwrap());
+    assert_eq!(processed.counts[0].dropped, 2);
+    let reason = survive(|| refused(&import("path_open")));
+    assert!(reason.starts_with("asset evil imports wasi_snapshot_preview1.path_open"), "{reason}");
+}
+
+#[test]
 fn machine_code_is_not_taken_for_a_module() {
     let reason = survive(|| {
         let folder = tempfile::tempdir().unwrap();
