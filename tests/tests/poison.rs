@@ -89,6 +89,8 @@ fn workers_killed_while_they_look_for_the_record_at_fault_lose_nothing() {
     let mut kills = 0;
     for _ in 0..6 {
         let stage = stage("spin", SLICES, bad);
+        // Compiles the assets, if need be: the compiler is a child too, and not meant here.
+        assert_eq!(stage.run(&["validate", "job.yaml", "-c", "config.yaml"]).code, Some(0));
         let arguments = ["run", "job.yaml", "-c", "config.yaml", "-o", "json", "--processes"];
         let mut run = stage.command(&arguments).spawn().unwrap();
         for _ in 0..2 {
