@@ -178,6 +178,4 @@ fn schema() -> Value {
 }
 
 #[cfg(test)]
-mod kill_tests;
-#[cfg(test)]
 mod tests;

@@ -97,9 +97,7 @@ impl WasmAsset {
         };
         Ok(Self { inner: Arc::new(inner) })
     }
-}
 
-impl WasmAsset {
     /// Returns what the asset asks of the host.
     #[must_use]
     pub fn imports(&self) -> &[String] {

@@ -145,6 +145,8 @@ fn prepare(store: &mut Store<State>, guest: &Guest, limit: Duration, input_bytes
         Tier::Trusted => {}
     }
     store.set_hostcall_fuel(guest.limits().output_bytes(input_bytes));
+    // What it was denied before and lived with explains nothing that comes.
+    store.data_mut().account.denied = None;
 }
 
 fn problem(problem: types::Problem) -> CallError {

@@ -1,3 +1,5 @@
+mod kill;
+
 use std::{collections::BTreeMap, fs, io::Write as _};
 
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_oneof, proptest};

@@ -63,7 +63,7 @@ async fn a_process_that_is_killed() {
 }
 
 fn start(folder: &Path, more: &str) -> Child {
-    let name = "file_exporter::kill_tests::a_process_that_is_killed";
+    let name = "file_exporter::tests::kill::a_process_that_is_killed";
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--ignored"])
         .env(FOLDER, folder)
