@@ -54,7 +54,11 @@ fn survive<T>(harm: impl FnOnce() -> T) -> T {
     neighbour.process(&batch(3)).unwrap();
     let (memory, threads) = (resident_kib(), threads());
     let done = harm();
-    assert_eq!(self::threads(), threads, "threads");
+    // The harness begins a test's thread under its own name.
+    for _ in (0..200).take_while(|_| self::threads() > threads) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(self::threads() <= threads, "{} threads, {threads} before", self::threads());
     let now = resident_kib();
     assert!(now < memory + LEFT_KIB_MAX, "{now} KiB resident, {memory} KiB before");
     assert_eq!(neighbour.process(&batch(3)).unwrap().counts[0].dropped, 3);
