@@ -13,7 +13,7 @@ use teraslice_tests::root;
 const LINES_MAX: usize = 500;
 
 /// Each crate may depend on these of ours, and on no other.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("author", &[]),
     ("model", &[]),
     ("guest-sdk", &[]),
@@ -23,8 +23,14 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("runtime-wasm", &["core", "model"]),
     ("backend-native", &["core", "model"]),
     ("backend-sim", &["core", "model"]),
-    ("node", &["core", "model", "store", "connectors", "runtime-wasm", "backend-native"]),
-    ("cli", &["author", "node", "runtime-wasm", "core", "model"]),
+    ("rpc", &["core", "model"]),
+    ("api", &["model"]),
+    ("server", &["api", "core", "model"]),
+    (
+        "node",
+        &["core", "model", "store", "connectors", "runtime-wasm", "backend-native", "rpc", "api", "server"],
+    ),
+    ("cli", &["api", "author", "node", "runtime-wasm", "core", "model"]),
     ("xtask", &["author"]),
     ("tests", &[]),
     ("benches", &["core", "model", "store", "connectors", "runtime-wasm"]),

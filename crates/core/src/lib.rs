@@ -4,6 +4,7 @@ pub mod backend;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod context;
+pub mod control;
 pub mod engine;
 pub mod execution;
 pub mod link;

@@ -1,10 +1,18 @@
-//! The state store: jobs, executions, the ledger of slices, dead letters.
+//! The state store: jobs, executions, the ledger of slices, dead letters, assets, access.
+
+mod query;
+
+pub use query::{
+    ErrorQuery, ErrorRecord, ExecutionQuery, ExecutionUpdate, JobQuery, Page, Sort, Sums,
+};
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use teraslice_model::{
+    access::{AuditEntry, TokenRecord},
+    asset::AssetRecord,
     checkpoint::Checkpoint,
     counts::Counts,
     dead_letter::DeadLetter,
@@ -58,12 +66,33 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     /// See [`StoreError`].
     async fn execution(&self, id: ExId) -> Result<Option<Execution>, StoreError>;
 
-    /// Lists executions, the newest first.
+    /// Lists jobs.
     ///
     /// # Errors
     ///
     /// See [`StoreError`].
-    async fn executions(&self, page: Page) -> Result<Vec<Execution>, StoreError>;
+    async fn jobs(&self, query: JobQuery) -> Result<Vec<JobRecord>, StoreError>;
+
+    /// Lists executions.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    async fn executions(&self, query: ExecutionQuery) -> Result<Vec<Execution>, StoreError>;
+
+    /// Adds up the statistics that are stored with all executions, deleted ones included.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    async fn sums(&self) -> Result<Sums, StoreError>;
+
+    /// Changes what is neither status nor ledger of an execution; returns what it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`].
+    async fn update_execution(&self, id: ExId, update: ExecutionUpdate) -> Result<Execution, StoreError>;
 
     /// Changes the status of an execution if it is still the expected one.
     ///
@@ -101,6 +130,13 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError::NotFound`] when there is no such execution.
     async fn slices(&self, id: ExId, state: SliceState, page: Page) -> Result<Vec<SliceRecord>, StoreError>;
 
+    /// Lists slices that were given up.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    async fn errors(&self, query: ErrorQuery) -> Result<Vec<ErrorRecord>, StoreError>;
+
     /// Counts the slices of an execution.
     ///
     /// # Errors
@@ -123,6 +159,62 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// [`StoreError::NotFound`] when there is no such execution.
     async fn claim_dead_letters(&self, id: ExId, claim: Claim) -> Result<u64, StoreError>;
+
+    /// Stores a new asset.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] when there is one with that id, or with that name, version, `node_version`, platform and arch.
+    async fn create_asset(&self, asset: AssetRecord) -> Result<(), StoreError>;
+
+    /// Lists all assets, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    async fn assets(&self) -> Result<Vec<AssetRecord>, StoreError>;
+
+    /// Removes an asset.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`].
+    async fn delete_asset(&self, id: &str) -> Result<(), StoreError>;
+
+    /// Stores a new token.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] when its name is taken.
+    async fn create_token(&self, token: TokenRecord) -> Result<(), StoreError>;
+
+    /// Lists all tokens, by name.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError>;
+
+    /// Removes a token.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`].
+    async fn delete_token(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Takes down a change that somebody made.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    async fn note(&self, entry: AuditEntry) -> Result<(), StoreError>;
+
+    /// Lists the changes that were made, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// See [`StoreError`].
+    async fn audit(&self, page: Page) -> Result<Vec<AuditEntry>, StoreError>;
 }
 
 /// Which dead letters are listed.
@@ -158,21 +250,6 @@ pub struct Claim {
     pub from: Option<ExId>,
     /// The execution that takes them.
     pub by: ExId,
-}
-
-/// A part of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// How many to skip.
-    pub from: u64,
-    /// How many to return at most.
-    pub size: u64,
-}
-
-impl Default for Page {
-    fn default() -> Self {
-        Self { from: 0, size: 100 }
-    }
 }
 
 /// A wanted change of status.

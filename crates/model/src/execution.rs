@@ -41,6 +41,18 @@ pub struct Execution {
     /// What operations noted down.
     #[serde(default)]
     pub metadata: Map<String, Value>,
+    /// Wanted workers, if somebody has changed them since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers_wanted: Option<u32>,
+    /// The host on which the controller listens for workers; absent before it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slicer_hostname: Option<String>,
+    /// The port on which the controller listens for workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slicer_port: Option<u16>,
+    /// When it was deleted, if it was: the record stays, out of sight.
+    #[serde(rename = "_deleted_on", default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Timestamp>,
     /// When it was made.
     #[serde(rename = "_created")]
     pub created: Timestamp,
@@ -111,6 +123,9 @@ pub struct JobRecord {
     pub job_id: JobId,
     /// The job file's content.
     pub job: Map<String, Value>,
+    /// When it was deleted, if it was: the record stays, out of sight.
+    #[serde(rename = "_deleted_on", default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Timestamp>,
     /// When it was made.
     #[serde(rename = "_created")]
     pub created: Timestamp,

@@ -1,5 +1,6 @@
 //! The system configuration: `terafoundation` and `teraslice`, in one YAML or JSON file.
 
+mod cluster;
 mod keys;
 mod values;
 mod wasm;
@@ -17,6 +18,7 @@ use teraslice_model::{
     problem::Problem,
 };
 
+pub use cluster::{ClusterConfig, TlsConfig, UNPROTECTED};
 use keys::check_section;
 use values::{duration, flag, level, names, text};
 pub use wasm::WasmConfig;
@@ -25,7 +27,8 @@ pub use wasm::WasmConfig;
 const VARIABLE: &str = "TERAFOUNDATION_CONFIG";
 /// Where a file is looked for that nobody has named.
 const FOLDERS: [&str; 2] = ["/app/config", "."];
-const NAMES: [&str; 3] = ["config.yaml", "config.yml", "config.json"];
+const NAMES: [&str; 6] =
+    ["config.yaml", "config.yml", "config.json", "teraslice.yaml", "teraslice.yml", "teraslice.json"];
 
 /// The configuration of this process, as far as running jobs on this machine needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +37,8 @@ pub struct Config {
     pub path: Option<PathBuf>,
     /// What looks wrong in the file but does no harm, such as unknown keys.
     pub warnings: Vec<Problem>,
+    /// Keys that are set and have no effect, with the reason.
+    pub without_effect: Vec<String>,
     /// The names of all connections; absent: none are configured, so jobs may name any.
     pub connections: Option<Vec<String>>,
     /// The level of logs, if the file says so (`terafoundation.log_level`).
@@ -58,6 +63,8 @@ pub struct Config {
     pub worker_disconnect_timeout: Duration,
     /// How long a shutdown may take (`teraslice.shutdown_timeout`, default 1 minute).
     pub shutdown_timeout: Duration,
+    /// How this process takes part in a cluster.
+    pub cluster: ClusterConfig,
 }
 
 /// A configuration that cannot be used: exit with code 78.
@@ -131,6 +138,7 @@ impl Config {
         let ours = check_section(ours, "/teraslice", keys::TERASLICE, &mut report);
         let wasm = ours.get("wasm").and_then(|value| value.as_object()).unwrap_or(&empty);
         let wasm = WasmConfig::of(wasm, &mut report);
+        let cluster = ClusterConfig::of(&ours, &foundation, &mut report);
         if !report.problems.is_empty() {
             return Err(ConfigError::Wrong { path, problems: report.problems });
         }
@@ -138,6 +146,7 @@ impl Config {
         let folder = |key| text(&ours, key).map(PathBuf::from);
         Ok(Self {
             warnings: report.warnings,
+            without_effect: without_effect(ours.keys().chain(foundation.keys())),
             connections: foundation.get("connectors").map(|connectors| values::connections(connectors)),
             log_level: foundation.get("log_level").and_then(|value| level(value)),
             state_directory: folder("state_directory"),
@@ -154,6 +163,7 @@ impl Config {
             worker_disconnect_timeout: duration(&ours, "worker_disconnect_timeout")
                 .unwrap_or(defaults.worker_disconnect_timeout),
             shutdown_timeout: duration(&ours, "shutdown_timeout").unwrap_or(defaults.shutdown_timeout),
+            cluster,
             path: Some(path),
         })
     }
@@ -176,6 +186,7 @@ impl Default for Config {
         Self {
             path: None,
             warnings: Vec::new(),
+            without_effect: Vec::new(),
             connections: None,
             log_level: None,
             state_directory: None,
@@ -188,8 +199,15 @@ impl Default for Config {
             slicer_timeout: Duration::from_mins(3),
             worker_disconnect_timeout: Duration::from_mins(5),
             shutdown_timeout: Duration::from_mins(1),
+            cluster: ClusterConfig::default(),
         }
     }
+}
+
+/// Says of each key that has no effect why.
+fn without_effect<'a>(set: impl Iterator<Item = &'a &'static str>) -> Vec<String> {
+    let why = |key: &&str| keys::WITHOUT_EFFECT.iter().find(|(name, _)| name == *key);
+    set.filter_map(|key| why(key)).map(|(key, why)| format!("{key} has no effect: {why}")).collect()
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>, ConfigError> {

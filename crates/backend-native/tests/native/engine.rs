@@ -11,7 +11,7 @@ use teraslice_core::{
     backend::{ClusterBackend, DesiredExecution, Instance, Phase, Role, Scope, StopBackend},
     context::Context,
     engine::{Charge, CommandError, Condition, Engine, EngineError, EngineHandle, EngineOptions, View},
-    store::{Page, StateStore},
+    store::{ExecutionQuery, StateStore},
 };
 use teraslice_model::{
     execution::Execution,
@@ -149,7 +149,7 @@ async fn takes_up_every_execution_that_has_not_ended() {
     }
     let (_handle, _engine) = bench.start();
     let statuses = async || {
-        let all = bench.store.executions(Page::default()).await.unwrap();
+        let all = bench.store.executions(ExecutionQuery::default()).await.unwrap();
         all.into_iter().map(|execution| execution.status).collect::<Vec<_>>()
     };
     let wanted = [Status::Failed, Status::Completed, Status::Completed];

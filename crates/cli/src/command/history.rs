@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use teraslice_core::{
     context::Context,
-    store::{Page, SliceRecord, StateStore, StoreError},
+    store::{ExecutionQuery, Page, SliceRecord, StateStore, StoreError},
 };
 use teraslice_model::{execution::Execution, id::ExId, status::Status, timestamp::Timestamp};
 use teraslice_node::{exit_code, local::record};
@@ -49,7 +49,7 @@ async fn find(
 ) -> Result<Vec<(Execution, Vec<SliceRecord>)>, StoreError> {
     let executions = match arguments.ex_id {
         Some(ex_id) => store.execution(ex_id).await?.into_iter().collect(),
-        None => store.executions(Page { from: 0, size: arguments.size }).await?,
+        None => store.executions(ExecutionQuery::page(Page { from: 0, size: arguments.size })).await?,
     };
     let mut found = Vec::new();
     for mut execution in executions {

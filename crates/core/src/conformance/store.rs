@@ -14,7 +14,7 @@ use teraslice_model::{
 };
 
 use crate::store::{
-    Claim, Flush, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError,
+    Claim, ExecutionQuery, Flush, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError,
     Totals, Writer,
 };
 
@@ -73,6 +73,10 @@ pub fn execution(number: u8) -> Execution {
         recovered_execution: None,
         recovered_slice_type: None,
         metadata: serde_json::Map::new(),
+        workers_wanted: None,
+        slicer_hostname: None,
+        slicer_port: None,
+        deleted: None,
         created: Timestamp::from_millis(1_600_000_000_000),
         updated: Timestamp::from_millis(1_600_000_000_000),
     }
@@ -132,7 +136,7 @@ async fn stored(store: &dyn StateStore, id: ExId) -> Execution {
 
 async fn keeps_jobs(store: &dyn StateStore) {
     let Execution { job, job_id, created, .. } = execution(1);
-    let first = JobRecord { job_id, job, created, updated: created };
+    let first = JobRecord { job_id, job, deleted: None, created, updated: created };
     assert_eq!(store.job(job_id).await.expect("reads"), None);
     store.put_job(first.clone()).await.expect("a new job is stored");
     assert_eq!(store.job(job_id).await.expect("reads"), Some(first.clone()));
@@ -165,7 +169,7 @@ async fn lists_executions_newest_first(store: &dyn StateStore) {
     for number in [3, 1, 2] {
         ids.insert(0, create(store, number).await);
     }
-    let listed = store.executions(ALL).await.expect("lists");
+    let listed = store.executions(ExecutionQuery::page(ALL)).await.expect("lists");
     assert_eq!(listed.iter().map(|execution| execution.ex_id).collect::<Vec<_>>(), ids);
 }
 
@@ -185,7 +189,7 @@ async fn pages_without_skipping(store: &dyn StateStore) {
     }
     assert_eq!(paged, made);
     let beyond = Page { from: u64::MAX, size: u64::MAX };
-    assert!(store.executions(beyond).await.expect("lists").is_empty());
+    assert!(store.executions(ExecutionQuery::page(beyond)).await.expect("lists").is_empty());
     assert!(store.dead_letters(id, Letters::All, beyond).await.expect("lists").is_empty());
 }
 
@@ -270,7 +274,7 @@ async fn fences_earlier_generations(store: &dyn StateStore) {
 async fn says_what_does_not_exist(store: &dyn StateStore) {
     let id = execution(1).ex_id;
     assert_eq!(store.execution(id).await.expect("reads"), None);
-    assert!(store.executions(ALL).await.expect("lists").is_empty());
+    assert!(store.executions(ExecutionQuery::page(ALL)).await.expect("lists").is_empty());
     let change = StatusChange { from: Status::Pending, to: Status::Running, failure: None, stats: None };
     let refusals = [
         store.set_status(id, change).await.err(),

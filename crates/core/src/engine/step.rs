@@ -183,7 +183,7 @@ impl<B: ClusterBackend> Surroundings<B> {
         if execution.status == Status::Stopping {
             subject.history.stopping_since.get_or_insert(now);
         }
-        let wanted = Wanted { workers: subject.workers_wanted(), is_stop_asked: subject.is_stop_asked };
+        let wanted = Wanted { workers: subject.workers_wanted(execution), is_stop_asked: subject.is_stop_asked };
         let history = &subject.history;
         let actions = decide(&Scene { execution, wanted, history, observed, patience, now });
         let mut next = Next::Quiet(None);
@@ -260,6 +260,7 @@ impl<B: ClusterBackend> Surroundings<B> {
     }
 
     fn view(&self, subject: &Subject, observed: &[Instance], execution: Execution, is_settled: bool) -> View {
+        let workers_wanted = subject.workers_wanted(&execution);
         let current =
             observed.iter().filter(|it| it.generation == execution.generation && it.phase.is_live());
         let (controllers, workers): (Vec<_>, Vec<_>) = current.partition(|it| it.role == Role::Controller);
@@ -274,7 +275,7 @@ impl<B: ClusterBackend> Surroundings<B> {
             failure: execution.failure,
             is_controller_live: !controllers.is_empty(),
             workers_live: u32::try_from(workers.len()).unwrap_or(u32::MAX),
-            workers_wanted: subject.workers_wanted(),
+            workers_wanted,
             conditions,
             is_settled,
         }
@@ -282,9 +283,9 @@ impl<B: ClusterBackend> Surroundings<B> {
 }
 
 impl Subject {
-    fn workers_wanted(&self) -> u32 {
+    fn workers_wanted(&self, execution: &Execution) -> u32 {
         let of_job = self.job.as_ref().map_or(0, |job| job.workers);
-        self.workers.unwrap_or(of_job)
+        self.workers.or(execution.workers_wanted).unwrap_or(of_job)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use teraslice_model::{
     execution::Execution,
     id::{ExId, Generation},
+    status::Status,
     timestamp::Timestamp,
 };
 
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     backend::{ClusterBackend, Instance, Retire, Scope},
-    store::Page,
+    store::{ExecutionQuery, Page},
 };
 
 /// Executions are listed in portions of this size.
@@ -65,14 +66,20 @@ impl<B: ClusterBackend> Surroundings<B> {
         let mut all = Vec::new();
         let mut page = Page { from: 0, size: PAGE_LEN };
         loop {
-            let found = self.call("the state store", self.store.executions(page)).await?;
+            let found = self.call("the state store", self.store.executions(open(page))).await?;
             if found.is_empty() {
                 return Ok(all);
             }
             page.from += found.len() as u64;
-            all.extend(found.into_iter().filter(|execution| !execution.status.is_terminal()));
+            all.extend(found);
         }
     }
+}
+
+/// Asks for executions that have not ended.
+fn open(page: Page) -> ExecutionQuery {
+    let statuses = Status::ALL.into_iter().filter(|status| !status.is_terminal()).collect();
+    ExecutionQuery { statuses, page, ..ExecutionQuery::default() }
 }
 
 /// Returns the executions that something runs for, each with its newest generation.

@@ -52,15 +52,20 @@ pub(super) const TERAFOUNDATION: &[(&str, Kind)] = &[
 pub(super) const TERASLICE: &[(&str, Kind)] = &[
     ("action_timeout", Kind::Duration),
     ("analytics_rate", Kind::Duration),
+    ("api_auth", Kind::Text),
+    ("api_body_limit", Kind::Whole(1_024)),
     ("api_response_timeout", Kind::Duration),
+    ("api_unprotected", Kind::Text),
     ("asset_storage_connection_type", Kind::Text),
     ("asset_storage_connection", Kind::Text),
     ("asset_storage_bucket", Kind::Text),
     ("assets_directory", Kind::Names),
     ("assets_volume", Kind::Text),
     ("autoload_directory", Kind::Text),
+    ("bind", Kind::Text),
     ("cluster_backends", Kind::Object),
     ("cluster_manager_type", Kind::Text),
+    ("cluster_secret", Kind::Text),
     ("cpu", Kind::Number),
     ("memory", Kind::Number),
     ("cpu_execution_controller", Kind::Number),
@@ -84,6 +89,8 @@ pub(super) const TERASLICE: &[(&str, Kind)] = &[
     ("name", Kind::Text),
     ("network_latency_buffer", Kind::Duration),
     ("node_disconnect_timeout", Kind::Duration),
+    ("node_id", Kind::Text),
+    ("node_secret", Kind::Text),
     ("node_state_interval", Kind::Duration),
     ("port", Kind::Port),
     ("reporter", Kind::Text),
@@ -93,6 +100,7 @@ pub(super) const TERASLICE: &[(&str, Kind)] = &[
     ("slicer_timeout", Kind::Duration),
     ("state", Kind::Object),
     ("state_directory", Kind::Text),
+    ("tls", Kind::Object),
     ("wasm", Kind::Object),
     ("worker_disconnect_timeout", Kind::Duration),
     ("workers", Kind::Whole(0)),
@@ -106,6 +114,27 @@ pub(super) const WASM: &[(&str, Kind)] = &[
     ("time_per_batch_max", Kind::Duration),
     ("cache_size", Kind::Whole(0)),
     ("trusted", Kind::Names),
+];
+
+/// The keys of `teraslice.tls`.
+pub(super) const TLS: &[(&str, Kind)] =
+    &[("enabled", Kind::Flag), ("ca", Kind::Text), ("cert", Kind::Text), ("key", Kind::Text)];
+
+/// Keys that are accepted and have no effect, and why.
+pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("analytics_rate", "controllers report changes at once"),
+    ("asset_storage_bucket", "assets lie in assets_directory"),
+    ("asset_storage_connection", "assets lie in assets_directory"),
+    ("asset_storage_connection_type", "assets lie in assets_directory"),
+    ("ephemeral_storage", "jobs ask for it themselves"),
+    ("index_rollover_frequency", "the state store here has no indices"),
+    ("index_settings", "the state store here has no indices"),
+    ("log_path", "logs go to stderr"),
+    ("logging", "logs go to stderr"),
+    ("network_latency_buffer", "links have time-outs of their own"),
+    ("reporter", "it was never used"),
+    ("slicer_allocation_attempts", "a controller is placed as soon as a slot is free"),
+    ("environment", "it was removed"),
 ];
 
 /// What a check has found so far.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use teraslice_model::job::duration::parse_duration;
 
 /// The keys that a section sets.
-type Set<'a> = BTreeMap<&'static str, &'a Value>;
+pub(super) type Set<'a> = BTreeMap<&'static str, &'a Value>;
 
 const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "fatal"];
 

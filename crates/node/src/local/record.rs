@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use teraslice_core::{
     context::Context,
     plan::Plan,
-    store::{Page, SliceRecord, StateStore, StoreError},
+    store::{ExecutionQuery, Page, SliceRecord, StateStore, StoreError},
 };
 use teraslice_model::{
     execution::{Execution, JobRecord, Stats},
@@ -26,7 +26,7 @@ pub async fn create(
     metadata: Map<String, Value>,
 ) -> Result<Execution, StoreError> {
     let (job_id, now) = (context.job_id(), context.wall());
-    store.put_job(JobRecord { job_id, job: submitted, created: now, updated: now }).await?;
+    store.put_job(JobRecord { job_id, job: submitted, deleted: None, created: now, updated: now }).await?;
     Ok(Execution {
         ex_id: context.ex_id(),
         job_id,
@@ -39,6 +39,10 @@ pub async fn create(
         recovered_execution: None,
         recovered_slice_type: None,
         metadata,
+        workers_wanted: None,
+        slicer_hostname: None,
+        slicer_port: None,
+        deleted: None,
         created: now,
         updated: now,
     })
@@ -52,7 +56,7 @@ pub async fn create(
 pub async fn latest_resumable(store: &dyn StateStore) -> Result<Option<ExId>, StoreError> {
     let mut page = Page::default();
     loop {
-        let found = store.executions(page).await?;
+        let found = store.executions(ExecutionQuery::page(page)).await?;
         if let Some(open) = found.iter().find(|execution| !execution.status.is_terminal()) {
             return Ok(Some(open.ex_id));
         }

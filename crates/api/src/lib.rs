@@ -1,0 +1,1 @@
+//! The HTTP contract: what goes over the wire, and a client.

@@ -1,0 +1,1 @@
+//! gRPC between master, nodes, execution controllers and workers.
