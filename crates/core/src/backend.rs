@@ -184,7 +184,7 @@ impl Phase {
 }
 
 /// Why an instance ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitReason {
     /// Its work was done.
@@ -195,6 +195,8 @@ pub enum ExitReason {
     Signal(i32),
     /// For lack of memory.
     OutOfMemory,
+    /// It could not be started, and why.
+    NotStarted(String),
     /// Nobody knows.
     Unknown,
 }

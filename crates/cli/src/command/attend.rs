@@ -124,6 +124,7 @@ fn reason(exit: &ExitReason) -> String {
         ExitReason::Code(code) => format!("exit code {code}"),
         ExitReason::Signal(signal) => format!("signal {signal}"),
         ExitReason::OutOfMemory => "lack of memory".to_owned(),
+        ExitReason::NotStarted(reason) => format!("a failed start: {reason}"),
         ExitReason::Unknown => "an unknown cause".to_owned(),
     }
 }

@@ -216,6 +216,7 @@ fn describe(reason: &ExitReason) -> String {
         ExitReason::Code(code) => format!("with exit code {code}"),
         ExitReason::Signal(signal) => format!("by signal {signal}"),
         ExitReason::OutOfMemory => "for lack of memory".to_owned(),
+        ExitReason::NotStarted(reason) => format!("before it had started: {reason}"),
         ExitReason::Unknown => "for an unknown reason".to_owned(),
     }
 }
