@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use teraslice_core::{
     context::Context,
     store::{
-        Claim, Flush, KeptLetter, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange,
-        StoreError, Writer,
+        Claim, ErrorQuery, ErrorRecord, ExecutionQuery, ExecutionUpdate, Flush, JobQuery, KeptLetter, Ledger,
+        Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Sums, Writer,
     },
 };
 use teraslice_model::{
+    access::{AuditEntry, TokenRecord},
+    asset::AssetRecord,
     execution::{Execution, JobRecord},
     id::{Epoch, ExId, Generation, JobId},
     slice::SliceState,
@@ -80,8 +82,20 @@ impl StateStore for FaultyStore {
         self.call(self.inner.execution(id)).await
     }
 
-    async fn executions(&self, page: Page) -> Result<Vec<Execution>, StoreError> {
-        self.call(self.inner.executions(page)).await
+    async fn jobs(&self, query: JobQuery) -> Result<Vec<JobRecord>, StoreError> {
+        self.call(self.inner.jobs(query)).await
+    }
+
+    async fn executions(&self, query: ExecutionQuery) -> Result<Vec<Execution>, StoreError> {
+        self.call(self.inner.executions(query)).await
+    }
+
+    async fn sums(&self) -> Result<Sums, StoreError> {
+        self.call(self.inner.sums()).await
+    }
+
+    async fn update_execution(&self, id: ExId, update: ExecutionUpdate) -> Result<Execution, StoreError> {
+        self.call(self.inner.update_execution(id, update)).await
     }
 
     async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError> {
@@ -104,6 +118,10 @@ impl StateStore for FaultyStore {
         self.call(self.inner.slices(id, state, page)).await
     }
 
+    async fn errors(&self, query: ErrorQuery) -> Result<Vec<ErrorRecord>, StoreError> {
+        self.call(self.inner.errors(query)).await
+    }
+
     async fn slice_counts(&self, id: ExId) -> Result<SliceCounts, StoreError> {
         self.call(self.inner.slice_counts(id)).await
     }
@@ -119,5 +137,37 @@ impl StateStore for FaultyStore {
 
     async fn claim_dead_letters(&self, id: ExId, claim: Claim) -> Result<u64, StoreError> {
         self.call(self.inner.claim_dead_letters(id, claim)).await
+    }
+
+    async fn create_asset(&self, asset: AssetRecord) -> Result<(), StoreError> {
+        self.call(self.inner.create_asset(asset)).await
+    }
+
+    async fn assets(&self) -> Result<Vec<AssetRecord>, StoreError> {
+        self.call(self.inner.assets()).await
+    }
+
+    async fn delete_asset(&self, id: &str) -> Result<(), StoreError> {
+        self.call(self.inner.delete_asset(id)).await
+    }
+
+    async fn create_token(&self, token: TokenRecord) -> Result<(), StoreError> {
+        self.call(self.inner.create_token(token)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        self.call(self.inner.tokens()).await
+    }
+
+    async fn delete_token(&self, name: &str) -> Result<(), StoreError> {
+        self.call(self.inner.delete_token(name)).await
+    }
+
+    async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.call(self.inner.note(entry)).await
+    }
+
+    async fn audit(&self, page: Page) -> Result<Vec<AuditEntry>, StoreError> {
+        self.call(self.inner.audit(page)).await
     }
 }

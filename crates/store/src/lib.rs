@@ -1,5 +1,6 @@
 //! State stores: in memory for simulations and tests, in SQLite for everything on one machine.
 
+mod list;
 pub mod memory;
 mod rules;
 pub mod sqlite;

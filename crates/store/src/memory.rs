@@ -10,11 +10,13 @@ use async_trait::async_trait;
 use teraslice_core::{
     context::Context,
     store::{
-        Claim, Flush, KeptLetter, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange,
-        StoreError, Totals, Writer,
+        Claim, ErrorQuery, ErrorRecord, ExecutionQuery, ExecutionUpdate, Flush, JobQuery, KeptLetter, Ledger,
+        Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Sums, Totals, Writer,
     },
 };
 use teraslice_model::{
+    access::{AuditEntry, TokenRecord},
+    asset::AssetRecord,
     checkpoint::Checkpoint,
     dead_letter::DeadLetter,
     execution::{Execution, JobRecord},
@@ -23,7 +25,10 @@ use teraslice_model::{
     timestamp::Timestamp,
 };
 
-use crate::rules;
+use crate::{
+    list::{Collector, Listed},
+    rules,
+};
 
 /// Keeps everything in memory.
 ///
@@ -37,10 +42,17 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct State {
-    jobs: BTreeMap<JobId, JobRecord>,
+    /// In the order of creation.
+    jobs: Vec<JobRecord>,
+    places_of_jobs: BTreeMap<JobId, usize>,
     /// In the order of creation.
     runs: Vec<Run>,
     places: BTreeMap<ExId, usize>,
+    /// In the order of creation.
+    assets: Vec<AssetRecord>,
+    tokens: BTreeMap<String, TokenRecord>,
+    /// In the order in which they came.
+    audit: Vec<AuditEntry>,
 }
 
 /// An execution and its ledger.
@@ -49,7 +61,8 @@ struct Run {
     checkpoints: BTreeMap<u32, Checkpoint>,
     slices: BTreeMap<Place, SliceRecord>,
     pending: BTreeSet<Place>,
-    failed: BTreeSet<Place>,
+    /// With the time at which each was given up.
+    failed: BTreeMap<Place, Timestamp>,
     totals: Totals,
     dead_letters: DeadLetters,
 }
@@ -90,12 +103,21 @@ impl fmt::Debug for MemoryStore {
 #[async_trait]
 impl StateStore for MemoryStore {
     async fn put_job(&self, job: JobRecord) -> Result<(), StoreError> {
-        let _replaced = self.state().jobs.insert(job.job_id, job);
+        let mut state = self.state();
+        match state.places_of_jobs.get(&job.job_id).copied() {
+            Some(place) => state.jobs[place] = job,
+            None => {
+                let place = state.jobs.len();
+                state.places_of_jobs.insert(job.job_id, place);
+                state.jobs.push(job);
+            }
+        }
         Ok(())
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
-        Ok(self.state().jobs.get(&id).cloned())
+        let state = self.state();
+        Ok(state.places_of_jobs.get(&id).map(|place| state.jobs[*place].clone()))
     }
 
     async fn create_execution(&self, execution: Execution) -> Result<(), StoreError> {
@@ -113,8 +135,33 @@ impl StateStore for MemoryStore {
         Ok(self.state().run(id).ok().map(|run| run.execution.clone()))
     }
 
-    async fn executions(&self, page: Page) -> Result<Vec<Execution>, StoreError> {
-        Ok(cut(page, self.state().runs.iter().rev().map(|run| &run.execution)))
+    async fn jobs(&self, query: JobQuery) -> Result<Vec<JobRecord>, StoreError> {
+        let state = self.state();
+        let jobs = state.jobs.iter().rev().filter(|job| rules::is_wanted_job(job, &query));
+        Ok(collect(Collector::new(query.filter.as_ref(), query.sort.as_ref(), query.page), jobs))
+    }
+
+    async fn executions(&self, query: ExecutionQuery) -> Result<Vec<Execution>, StoreError> {
+        let state = self.state();
+        let executions = state.runs.iter().rev().map(|run| &run.execution);
+        let wanted = executions.filter(|execution| rules::is_wanted_execution(execution, &query));
+        Ok(collect(Collector::new(query.filter.as_ref(), query.sort.as_ref(), query.page), wanted))
+    }
+
+    async fn sums(&self) -> Result<Sums, StoreError> {
+        let mut sums = Sums::default();
+        for run in &self.state().runs {
+            rules::add(&mut sums, rules::part_of_sums(&run.execution.stats));
+        }
+        Ok(sums)
+    }
+
+    async fn update_execution(&self, id: ExId, update: ExecutionUpdate) -> Result<Execution, StoreError> {
+        let now = self.context.wall();
+        let mut state = self.state();
+        let execution = &mut state.run_mut(id)?.execution;
+        rules::update(execution, update, now);
+        Ok(execution.clone())
     }
 
     async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError> {
@@ -133,10 +180,11 @@ impl StateStore for MemoryStore {
     }
 
     async fn append(&self, id: ExId, writer: Writer, flush: Flush) -> Result<(), StoreError> {
+        let now = self.context.wall();
         let mut state = self.state();
         let run = state.run_mut(id)?;
         rules::check_writer(id, run.writer(), writer)?;
-        run.append(flush);
+        run.append(flush, now);
         Ok(())
     }
 
@@ -155,9 +203,24 @@ impl StateStore for MemoryStore {
         let run = all.run(id)?;
         Ok(match state {
             SliceState::Pending => cut(page, run.pending.iter().map(|place| &run.slices[place])),
-            SliceState::Error => cut(page, run.failed.iter().map(|place| &run.slices[place])),
+            SliceState::Error => cut(page, run.failed.keys().map(|place| &run.slices[place])),
             SliceState::Completed => cut(page, run.slices.values().filter(|record| record.state == state)),
         })
+    }
+
+    async fn errors(&self, query: ErrorQuery) -> Result<Vec<ErrorRecord>, StoreError> {
+        let state = self.state();
+        let mut collector = Collector::new(query.filter.as_ref(), query.sort.as_ref(), query.page);
+        let is_wanted = |execution: &Execution| match query.ex_id {
+            Some(ex_id) => execution.ex_id == ex_id,
+            None => execution.deleted.is_none(),
+        };
+        for run in state.runs.iter().rev().filter(|run| is_wanted(&run.execution)) {
+            if !run.errors().all(|error| collector.offer(error)) {
+                break;
+            }
+        }
+        Ok(collector.finish())
     }
 
     async fn slice_counts(&self, id: ExId) -> Result<SliceCounts, StoreError> {
@@ -193,6 +256,64 @@ impl StateStore for MemoryStore {
         }
         Ok(claimed)
     }
+
+    async fn create_asset(&self, asset: AssetRecord) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if let Some(found) = state.assets.iter().find(|found| rules::is_same_asset(found, &asset)) {
+            return Err(rules::asset_taken(&asset, &found.id));
+        }
+        state.assets.push(asset);
+        Ok(())
+    }
+
+    async fn assets(&self) -> Result<Vec<AssetRecord>, StoreError> {
+        Ok(self.state().assets.iter().rev().cloned().collect())
+    }
+
+    async fn delete_asset(&self, id: &str) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let place = state.assets.iter().position(|asset| asset.id == id);
+        state.assets.remove(place.ok_or_else(|| rules::no_asset(id))?);
+        Ok(())
+    }
+
+    async fn create_token(&self, token: TokenRecord) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if state.tokens.contains_key(&token.name) {
+            return Err(rules::token_taken(&token.name));
+        }
+        state.tokens.insert(token.name.clone(), token);
+        Ok(())
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        Ok(self.state().tokens.values().cloned().collect())
+    }
+
+    async fn delete_token(&self, name: &str) -> Result<(), StoreError> {
+        self.state().tokens.remove(name).map(drop).ok_or_else(|| rules::no_token(name))
+    }
+
+    async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.state().audit.push(entry);
+        Ok(())
+    }
+
+    async fn audit(&self, page: Page) -> Result<Vec<AuditEntry>, StoreError> {
+        Ok(cut(page, self.state().audit.iter().rev()))
+    }
+}
+
+fn collect<'a, T: Clone + Listed + 'a>(
+    mut collector: Collector<'_, &'a T>,
+    records: impl Iterator<Item = &'a T>,
+) -> Vec<T> {
+    for record in records {
+        if !collector.offer(record) {
+            break;
+        }
+    }
+    collector.finish().into_iter().cloned().collect()
 }
 
 /// Returns the part of a list that a page asks for.
@@ -219,7 +340,7 @@ impl Run {
             checkpoints: BTreeMap::new(),
             slices: BTreeMap::new(),
             pending: BTreeSet::new(),
-            failed: BTreeSet::new(),
+            failed: BTreeMap::new(),
             totals: Totals::default(),
             dead_letters: DeadLetters::default(),
         }
@@ -243,9 +364,17 @@ impl Run {
         Ok(())
     }
 
-    fn append(&mut self, flush: Flush) {
+    fn errors(&self) -> impl Iterator<Item = ErrorRecord> {
+        self.failed.iter().map(|(place, updated)| ErrorRecord {
+            ex_id: self.execution.ex_id,
+            slice: self.slices[place].clone(),
+            updated: *updated,
+        })
+    }
+
+    fn append(&mut self, flush: Flush, now: Timestamp) {
         for record in flush.slices {
-            self.put_slice(record);
+            self.put_slice(record, now);
         }
         for checkpoint in flush.checkpoints {
             self.checkpoints.insert(checkpoint.slicer_id, checkpoint);
@@ -256,7 +385,7 @@ impl Run {
         self.totals = flush.totals;
     }
 
-    fn put_slice(&mut self, record: SliceRecord) {
+    fn put_slice(&mut self, record: SliceRecord, now: Timestamp) {
         let place = (record.slice.slicer_id, record.slice.slicer_order);
         self.pending.remove(&place);
         self.failed.remove(&place);
@@ -265,7 +394,7 @@ impl Run {
                 self.pending.insert(place);
             }
             SliceState::Error => {
-                self.failed.insert(place);
+                self.failed.insert(place, now);
             }
             SliceState::Completed => self.dead_letters.remove(record.slice.id),
         }

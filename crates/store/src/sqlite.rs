@@ -1,6 +1,9 @@
 //! A store in one SQLite file: one writer thread with group commit, one reader thread, one process at a time.
 
+mod access;
+mod asset;
 mod error;
+mod list;
 mod lock;
 mod open;
 mod read;
@@ -15,11 +18,13 @@ use async_trait::async_trait;
 use teraslice_core::{
     context::Context,
     store::{
-        Claim, Flush, KeptLetter, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange,
-        StoreError, Writer,
+        Claim, ErrorQuery, ErrorRecord, ExecutionQuery, ExecutionUpdate, Flush, JobQuery, KeptLetter, Ledger,
+        Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Sums, Writer,
     },
 };
 use teraslice_model::{
+    access::{AuditEntry, TokenRecord},
+    asset::AssetRecord,
     execution::{Execution, JobRecord},
     id::{Epoch, ExId, Generation, JobId},
     slice::SliceState,
@@ -155,8 +160,21 @@ impl StateStore for SqliteStore {
         self.reader.run(move |connection| read::execution(connection, id)).await
     }
 
-    async fn executions(&self, page: Page) -> Result<Vec<Execution>, StoreError> {
-        self.reader.run(move |connection| read::executions(connection, page)).await
+    async fn jobs(&self, query: JobQuery) -> Result<Vec<JobRecord>, StoreError> {
+        self.reader.run(move |connection| list::jobs(connection, &query)).await
+    }
+
+    async fn executions(&self, query: ExecutionQuery) -> Result<Vec<Execution>, StoreError> {
+        self.reader.run(move |connection| list::executions(connection, &query)).await
+    }
+
+    async fn sums(&self) -> Result<Sums, StoreError> {
+        self.reader.run(list::sums).await
+    }
+
+    async fn update_execution(&self, id: ExId, update: ExecutionUpdate) -> Result<Execution, StoreError> {
+        let now = self.context.wall();
+        self.writer()?.run(move |connection| write::update_execution(connection, id, &update, now)).await
     }
 
     async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError> {
@@ -170,7 +188,8 @@ impl StateStore for SqliteStore {
     }
 
     async fn append(&self, id: ExId, writer: Writer, flush: Flush) -> Result<(), StoreError> {
-        self.writer()?.run(move |connection| write::append(connection, id, writer, &flush)).await
+        let now = self.context.wall();
+        self.writer()?.run(move |connection| write::append(connection, id, writer, &flush, now)).await
     }
 
     async fn ledger(&self, id: ExId) -> Result<Ledger, StoreError> {
@@ -179,6 +198,10 @@ impl StateStore for SqliteStore {
 
     async fn slices(&self, id: ExId, state: SliceState, page: Page) -> Result<Vec<SliceRecord>, StoreError> {
         self.reader.run(move |connection| read::slices(connection, id, state, page)).await
+    }
+
+    async fn errors(&self, query: ErrorQuery) -> Result<Vec<ErrorRecord>, StoreError> {
+        self.reader.run(move |connection| list::errors(connection, &query)).await
     }
 
     async fn slice_counts(&self, id: ExId) -> Result<SliceCounts, StoreError> {
@@ -196,6 +219,40 @@ impl StateStore for SqliteStore {
 
     async fn claim_dead_letters(&self, id: ExId, claim: Claim) -> Result<u64, StoreError> {
         self.writer()?.run(move |connection| write::claim_dead_letters(connection, id, &claim)).await
+    }
+
+    async fn create_asset(&self, asset: AssetRecord) -> Result<(), StoreError> {
+        self.writer()?.run(move |connection| asset::create(connection, &asset)).await
+    }
+
+    async fn assets(&self) -> Result<Vec<AssetRecord>, StoreError> {
+        self.reader.run(asset::list).await
+    }
+
+    async fn delete_asset(&self, id: &str) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.writer()?.run(move |connection| asset::delete(connection, &id)).await
+    }
+
+    async fn create_token(&self, token: TokenRecord) -> Result<(), StoreError> {
+        self.writer()?.run(move |connection| access::create_token(connection, &token)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        self.reader.run(access::tokens).await
+    }
+
+    async fn delete_token(&self, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.writer()?.run(move |connection| access::delete_token(connection, &name)).await
+    }
+
+    async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.writer()?.run(move |connection| access::note(connection, &entry)).await
+    }
+
+    async fn audit(&self, page: Page) -> Result<Vec<AuditEntry>, StoreError> {
+        self.reader.run(move |connection| access::audit(connection, page)).await
     }
 }
 

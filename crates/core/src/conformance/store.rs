@@ -1,5 +1,8 @@
 //! The laws of a state store, one function each; every implementation runs all of them.
 
+mod access;
+mod listing;
+
 use std::sync::Arc;
 
 use teraslice_model::{
@@ -14,8 +17,8 @@ use teraslice_model::{
 };
 
 use crate::store::{
-    Claim, ExecutionQuery, Flush, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError,
-    Totals, Writer,
+    Claim, ExecutionQuery, Flush, Ledger, Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange,
+    StoreError, Totals, Writer,
 };
 
 const ALL: Page = Page { from: 0, size: u64::MAX };
@@ -51,6 +54,8 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn StateStore>) {
     replaces_dead_letters_of_a_slice(&*make().await).await;
     hands_dead_letters_to_one_replay(&*make().await).await;
     appends_all_or_nothing_beside_readers(make().await).await;
+    listing::run(&make).await;
+    access::run(&make).await;
 }
 
 /// Returns an execution for tests: the `number`-th, pending, at generation 1 and epoch 0.

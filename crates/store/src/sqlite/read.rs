@@ -1,6 +1,6 @@
 //! What the reader thread runs, each call from one snapshot.
 
-use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use rusqlite::{Connection, OptionalExtension as _};
 use teraslice_core::store::{KeptLetter, Ledger, Letters, Page, SliceCounts, SliceRecord, Totals};
 use teraslice_model::{
     execution::{Execution, JobRecord},
@@ -10,7 +10,7 @@ use teraslice_model::{
 
 use super::{
     error::Fault,
-    row::{self, CHECKPOINT, DEAD_LETTER, EXECUTION, SLICE},
+    row::{self, CHECKPOINT, DEAD_LETTER, EXECUTION, SLICE, bound, list},
 };
 use crate::rules;
 
@@ -26,11 +26,6 @@ pub(super) fn job(connection: &Connection, id: JobId) -> Result<Option<JobRecord
 pub(super) fn execution(connection: &Connection, id: ExId) -> Result<Option<Execution>, Fault> {
     let sql = format!("SELECT {EXECUTION} FROM executions WHERE ex_id = ?1");
     Ok(list(connection, &sql, [id.uuid().as_bytes()], row::execution)?.pop())
-}
-
-pub(super) fn executions(connection: &Connection, page: Page) -> Result<Vec<Execution>, Fault> {
-    let sql = format!("SELECT {EXECUTION} FROM executions ORDER BY key DESC LIMIT ?1 OFFSET ?2");
-    list(connection, &sql, (bound(page.size), bound(page.from)), row::execution)
 }
 
 pub(super) fn ledger(connection: &Connection, id: ExId) -> Result<Ledger, Fault> {
@@ -129,24 +124,4 @@ fn key(connection: &Connection, id: ExId) -> Result<i64, Fault> {
         .query_row([id.uuid().as_bytes()], |row| row.get(0))
         .optional()?;
     found.ok_or_else(|| rules::no_execution(id).into())
-}
-
-fn list<T>(
-    connection: &Connection,
-    sql: &str,
-    values: impl Params,
-    read: impl Fn(&Row<'_>) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(values)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
-}
-
-/// Returns a number of a page as SQLite takes it.
-fn bound(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,6 @@
 //! How values of the model lie in rows.
 
-use rusqlite::Row;
+use rusqlite::{Connection, Params, Row};
 use serde::{Serialize, de::DeserializeOwned};
 use teraslice_core::store::{KeptLetter, SliceRecord, StoreError};
 use teraslice_model::{
@@ -20,7 +20,8 @@ use super::error::{Fault, unreadable};
 pub(super) const SLICE: &str =
     "slicer_id, slicer_order, slice_id, state, created, request, retry_count, deaths, error";
 /// Columns that [`execution`] reads.
-pub(super) const EXECUTION: &str = "record, status, generation, epoch, failure, stats, updated";
+pub(super) const EXECUTION: &str = "record, status, generation, epoch, failure, stats, updated, deleted, \
+     workers_wanted, slicer_hostname, slicer_port, metadata";
 /// Columns that [`checkpoint`] reads.
 pub(super) const CHECKPOINT: &str = "slicer_id, slicer_order, position, is_exhausted";
 /// Columns that [`dead_letter`] reads.
@@ -46,6 +47,32 @@ pub(super) fn json(what: &str, value: &impl Serialize) -> Result<String, Fault> 
 /// Reads a value from JSON text.
 pub(super) fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(|error| unreadable(what, error))
+}
+
+/// Reads a value from JSON text in a column.
+pub(super) fn parse_at<T: DeserializeOwned>(what: &str, row: &Row<'_>, at: usize) -> Result<T, Fault> {
+    parse(what, row.get_ref(at)?.as_str().map_err(|error| unreadable(what, error))?)
+}
+
+/// Returns a number of a page as SQLite takes it.
+pub(super) fn bound(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Runs a statement and reads all its rows.
+pub(super) fn list<T>(
+    connection: &Connection,
+    sql: &str,
+    values: impl Params,
+    read: impl Fn(&Row<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
 }
 
 /// Reads a slice from the columns [`SLICE`].
@@ -79,6 +106,11 @@ pub(super) fn execution(row: &Row<'_>) -> Result<Execution, Fault> {
         failure: row.get(4)?,
         stats: parse("execution", text(5)?)?,
         updated: Timestamp::from_millis(row.get(6)?),
+        deleted: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_millis),
+        workers_wanted: row.get(8)?,
+        slicer_hostname: row.get(9)?,
+        slicer_port: row.get(10)?,
+        metadata: parse("execution", text(11)?)?,
         ..created
     })
 }

@@ -9,15 +9,29 @@ pub(super) const APPLICATION_ID: i32 = 0x5453_4C43;
 ///
 /// To change the schema: change `schema.sql`, add a step here, and keep a sample of the version left behind beside
 /// `schema/version-1.sql`.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 ALTER TABLE dead_letters ADD COLUMN encoding INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE dead_letters ADD COLUMN replayed_in BLOB;
-"];
+",
+    include_str!("schema/to-version-3.sql"),
+];
 
 /// The schema as it is made afresh.
 const CURRENT: &str = include_str!("schema.sql");
 
-const TABLES: [&str; 6] = ["jobs", "executions", "ledgers", "checkpoints", "slices", "dead_letters"];
+const TABLES: [&str; 10] = [
+    "jobs",
+    "executions",
+    "ledgers",
+    "checkpoints",
+    "slices",
+    "dead_letters",
+    "statistics",
+    "assets",
+    "tokens",
+    "audit",
+];
 
 /// Returns the version that `steps` lead to.
 pub(super) fn version(steps: &[&str]) -> i32 {

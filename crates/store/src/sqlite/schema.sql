@@ -1,9 +1,14 @@
 -- Ids are 16 bytes, times are milliseconds since 1970, JSON is text. `execution` is always executions.key.
 
+-- The columns repeat what lists ask for of the record.
 CREATE TABLE jobs (
     key INTEGER PRIMARY KEY,
     job_id BLOB NOT NULL UNIQUE,
-    record TEXT NOT NULL
+    record TEXT NOT NULL,
+    created INTEGER NOT NULL DEFAULT 0,
+    updated INTEGER NOT NULL DEFAULT 0,
+    is_deleted INTEGER NOT NULL DEFAULT 0,
+    is_active INTEGER NOT NULL DEFAULT 1
 );
 
 -- The record is the execution as it was created; the columns hold what changes afterwards and override it.
@@ -16,7 +21,14 @@ CREATE TABLE executions (
     failure TEXT,
     stats TEXT NOT NULL,
     updated INTEGER NOT NULL,
-    record TEXT NOT NULL
+    record TEXT NOT NULL,
+    job_id BLOB NOT NULL DEFAULT x'',
+    created INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER,
+    workers_wanted INTEGER,
+    slicer_hostname TEXT,
+    slicer_port INTEGER,
+    metadata TEXT NOT NULL DEFAULT '{}'
 );
 
 -- Totals; apart from the executions because every flush writes them. `slices` counts the rows in slices.
@@ -37,7 +49,7 @@ CREATE TABLE checkpoints (
     PRIMARY KEY (execution, slicer_id)
 ) WITHOUT ROWID;
 
--- state: 0 pending, 1 completed, 2 error.
+-- state: 0 pending, 1 completed, 2 error. updated: when it was given up.
 CREATE TABLE slices (
     execution INTEGER NOT NULL,
     slicer_id INTEGER NOT NULL,
@@ -49,6 +61,7 @@ CREATE TABLE slices (
     retry_count INTEGER NOT NULL,
     deaths INTEGER NOT NULL,
     error TEXT,
+    updated INTEGER,
     PRIMARY KEY (execution, slicer_id, slicer_order)
 ) WITHOUT ROWID;
 
@@ -74,3 +87,57 @@ CREATE TABLE dead_letters (
 CREATE INDEX dead_letters_of_execution ON dead_letters (execution);
 
 CREATE INDEX dead_letters_of_slice ON dead_letters (slice_id);
+
+-- What each execution adds to the sums over all of them.
+CREATE TABLE statistics (
+    execution INTEGER PRIMARY KEY REFERENCES executions (key),
+    processed INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    queued INTEGER NOT NULL,
+    job_duration INTEGER NOT NULL,
+    workers_joined INTEGER NOT NULL,
+    workers_disconnected INTEGER NOT NULL,
+    workers_reconnected INTEGER NOT NULL
+);
+
+CREATE TABLE assets (
+    key INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    node_version INTEGER,
+    platform TEXT,
+    arch TEXT,
+    record TEXT NOT NULL
+);
+
+CREATE INDEX assets_of_version ON assets (name, version);
+
+CREATE TABLE tokens (
+    name TEXT PRIMARY KEY,
+    record TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE audit (
+    key INTEGER PRIMARY KEY,
+    record TEXT NOT NULL
+);
+
+-- Lists take their keys from one of these indices alone, and then read only the rows that they return.
+CREATE INDEX jobs_in_order ON jobs (key, is_deleted, is_active);
+
+CREATE INDEX jobs_by_created ON jobs (created, key, is_deleted, is_active);
+
+CREATE INDEX jobs_by_updated ON jobs (updated, key, is_deleted, is_active);
+
+CREATE INDEX executions_in_order ON executions (key, status, deleted);
+
+CREATE INDEX executions_by_status ON executions (status, key, deleted);
+
+CREATE INDEX executions_by_created ON executions (created, key, status, deleted);
+
+CREATE INDEX executions_by_updated ON executions (updated, key, status, deleted);
+
+CREATE INDEX executions_of_job ON executions (job_id, key, status, deleted, created, updated);
+
+CREATE INDEX failed_slices_by_updated ON slices (execution, updated, slicer_id, slicer_order) WHERE state = 2;

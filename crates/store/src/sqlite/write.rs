@@ -1,18 +1,18 @@
 //! What the writer thread runs. Each function checks first and writes then, so that a refusal has written nothing.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
-use teraslice_core::store::{Claim, Flush, SliceRecord, StatusChange, Totals, Writer};
+use teraslice_core::store::{Claim, ExecutionUpdate, Flush, SliceRecord, StatusChange, Totals, Writer};
 use teraslice_model::{
     checkpoint::Checkpoint,
     dead_letter::{DeadLetter, Encoding},
-    execution::{Execution, JobRecord},
+    execution::{Execution, JobRecord, Stats},
     id::{Epoch, ExId, Generation},
     slice::SliceState,
     status::Status,
     timestamp::Timestamp,
 };
 
-use super::{error::Fault, error::unreadable, row};
+use super::{error::Fault, error::unreadable, read, row};
 use crate::rules;
 
 /// What decides whether a write to an execution is allowed.
@@ -26,20 +26,32 @@ pub(super) fn put_job(connection: &Connection, job: &JobRecord) -> Result<(), Fa
     let record = row::json("job", job)?;
     connection
         .prepare_cached(
-            "INSERT INTO jobs (job_id, record) VALUES (?1, ?2)
-             ON CONFLICT (job_id) DO UPDATE SET record = excluded.record",
+            "INSERT INTO jobs (job_id, record, created, updated, is_deleted, is_active)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (job_id) DO UPDATE SET record = excluded.record, created = excluded.created,
+                updated = excluded.updated, is_deleted = excluded.is_deleted, is_active = excluded.is_active",
         )?
-        .execute((job.job_id.uuid().as_bytes(), record))?;
+        .execute((
+            job.job_id.uuid().as_bytes(),
+            record,
+            job.created.as_millis(),
+            job.updated.as_millis(),
+            job.deleted.is_some(),
+            rules::is_active(job),
+        ))?;
     Ok(())
 }
 
 pub(super) fn create_execution(connection: &Connection, execution: &Execution) -> Result<(), Fault> {
     let record = row::json("execution", execution)?;
     let stats = row::json("statistics", &execution.stats)?;
+    let metadata = row::json("metadata", &execution.metadata)?;
     let made = connection
         .prepare_cached(
-            "INSERT INTO executions (ex_id, status, generation, epoch, failure, stats, updated, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (ex_id) DO NOTHING",
+            "INSERT INTO executions (ex_id, status, generation, epoch, failure, stats, updated, record, job_id,
+                                     created, deleted, workers_wanted, slicer_hostname, slicer_port, metadata)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+             ON CONFLICT (ex_id) DO NOTHING",
         )?
         .execute(params![
             execution.ex_id.uuid().as_bytes(),
@@ -50,16 +62,57 @@ pub(super) fn create_execution(connection: &Connection, execution: &Execution) -
             stats,
             execution.updated.as_millis(),
             record,
+            execution.job_id.uuid().as_bytes(),
+            execution.created.as_millis(),
+            execution.deleted.map(Timestamp::as_millis),
+            execution.workers_wanted,
+            execution.slicer_hostname,
+            execution.slicer_port,
+            metadata,
         ])?;
     if made == 0 {
         return Err(rules::id_taken(execution.ex_id).into());
     }
+    let key = connection.last_insert_rowid();
     connection
         .prepare_cached(
             "INSERT INTO ledgers (execution, slices, completed, failed, operations) VALUES (?1, 0, 0, 0, '[]')",
         )?
-        .execute([connection.last_insert_rowid()])?;
-    Ok(())
+        .execute([key])?;
+    put_statistics(connection, key, &execution.stats)
+}
+
+pub(super) fn update_execution(
+    connection: &Connection,
+    ex_id: ExId,
+    update: &ExecutionUpdate,
+    now: Timestamp,
+) -> Result<Execution, Fault> {
+    let head = head(connection, ex_id)?;
+    let found = read::execution(connection, ex_id)?;
+    let mut execution = found.ok_or_else(|| rules::no_execution(ex_id))?;
+    rules::update(&mut execution, update.clone(), now);
+    let stats = row::json("statistics", &execution.stats)?;
+    let metadata = row::json("metadata", &execution.metadata)?;
+    connection
+        .prepare_cached(
+            "UPDATE executions SET stats = ?2, updated = ?3, deleted = ?4, workers_wanted = ?5,
+             slicer_hostname = ?6, slicer_port = ?7, metadata = ?8 WHERE key = ?1",
+        )?
+        .execute(params![
+            head.key,
+            stats,
+            execution.updated.as_millis(),
+            execution.deleted.map(Timestamp::as_millis),
+            execution.workers_wanted,
+            execution.slicer_hostname,
+            execution.slicer_port,
+            metadata,
+        ])?;
+    if update.stats.is_some() {
+        put_statistics(connection, head.key, &execution.stats)?;
+    }
+    Ok(execution)
 }
 
 pub(super) fn set_status(
@@ -79,7 +132,7 @@ pub(super) fn set_status(
              stats = coalesce(?5, stats) WHERE key = ?1",
         )?
         .execute((head.key, change.to.as_str(), now.as_millis(), &change.failure, stats))?;
-    Ok(())
+    change.stats.as_ref().map_or(Ok(()), |stats| put_statistics(connection, head.key, stats))
 }
 
 pub(super) fn begin_epoch(
@@ -104,11 +157,12 @@ pub(super) fn append(
     ex_id: ExId,
     writer: Writer,
     flush: &Flush,
+    now: Timestamp,
 ) -> Result<(), Fault> {
     let head = head(connection, ex_id)?;
     rules::check_writer(ex_id, head.writer, writer)?;
     let operations = row::json("totals", &flush.totals.operations)?;
-    let added = put_slices(connection, head.key, &flush.slices)?;
+    let added = put_slices(connection, head.key, &flush.slices, now)?;
     put_checkpoints(connection, head.key, &flush.checkpoints)?;
     forget_dead_letters(connection, head.key, &flush.slices)?;
     put_dead_letters(connection, head.key, &flush.dead_letters)?;
@@ -143,16 +197,21 @@ fn head(connection: &Connection, ex_id: ExId) -> Result<Head, Fault> {
 /// Writes slices and returns how many of them are new.
 ///
 /// An insert that gives way and, for few, an update: so the rows are counted as they come, which an upsert cannot.
-fn put_slices(connection: &Connection, execution: i64, slices: &[SliceRecord]) -> Result<usize, Fault> {
+fn put_slices(
+    connection: &Connection,
+    execution: i64,
+    slices: &[SliceRecord],
+    now: Timestamp,
+) -> Result<usize, Fault> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO slices (execution, slicer_id, slicer_order, slice_id, state, created, request,
-                             retry_count, deaths, error)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                             retry_count, deaths, error, updated)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (execution, slicer_id, slicer_order) DO NOTHING",
     )?;
     let mut update = connection.prepare_cached(
         "UPDATE slices SET slice_id = ?4, state = ?5, created = ?6, request = ?7, retry_count = ?8,
-                           deaths = ?9, error = ?10
+                           deaths = ?9, error = ?10, updated = ?11
          WHERE execution = ?1 AND slicer_id = ?2 AND slicer_order = ?3",
     )?;
     let mut added = 0;
@@ -168,6 +227,7 @@ fn put_slices(connection: &Connection, execution: i64, slices: &[SliceRecord]) -
             record.retry_count,
             record.deaths,
             record.error.as_deref(),
+            (record.state == SliceState::Error).then_some(now.as_millis()),
         );
         match insert.execute(values)? {
             0 => {
@@ -254,6 +314,28 @@ fn put_totals(
             totals.completed.cast_signed(),
             totals.failed.cast_signed(),
             operations,
+        ))?;
+    Ok(())
+}
+
+/// Keeps what an execution adds to the sums in a narrow row, so that adding up reads little.
+fn put_statistics(connection: &Connection, execution: i64, stats: &Stats) -> Result<(), Fault> {
+    let part = rules::part_of_sums(stats);
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO statistics (execution, processed, failed, queued, job_duration,
+                                                workers_joined, workers_disconnected, workers_reconnected)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute((
+            execution,
+            part.processed.cast_signed(),
+            part.failed.cast_signed(),
+            part.queued.cast_signed(),
+            part.job_duration.cast_signed(),
+            part.workers_joined.cast_signed(),
+            part.workers_disconnected.cast_signed(),
+            part.workers_reconnected.cast_signed(),
         ))?;
     Ok(())
 }

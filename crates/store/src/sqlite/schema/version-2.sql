@@ -1,4 +1,4 @@
--- A database of schema version 1, with one of everything.
+-- A database of schema version 2, with one of everything.
 
 PRAGMA journal_mode = WAL;
 

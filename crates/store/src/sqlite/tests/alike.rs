@@ -1,13 +1,15 @@
 //! Both stores answer alike, whatever is asked of them: random calls under a seed.
 
 use std::fmt::Debug;
-use teraslice_core::store::Letters;
 
-use teraslice_core::store::StatusChange;
+use serde_json::{Map, json};
+use teraslice_core::store::{Letters, Sort, StatusChange};
 use teraslice_model::{
     dead_letter::{DeadLetter, Encoding},
     execution::Stats,
+    filter::Filter,
     status::Status,
+    timestamp::Timestamp,
 };
 
 use super::*;
@@ -61,18 +63,87 @@ fn random_flush(random: &mut fastrand::Rng, id: ExId) -> Flush {
     flush
 }
 
+fn random_job(random: &mut fastrand::Rng) -> JobRecord {
+    let mut job = json!({"name": pick(random, &["one", "two", "three"]), "workers": random.u8(..3)});
+    if random.bool() {
+        job["active"] = json!(random.bool());
+    }
+    let time = |random: &mut fastrand::Rng| Timestamp::from_millis(1_600_000_000_000 + random.i64(0..3));
+    JobRecord {
+        job_id: JobId::from_random([random.u8(..9); 16]),
+        job: job.as_object().unwrap().clone(),
+        deleted: random.u8(..4).eq(&0).then(|| time(random)),
+        created: time(random),
+        updated: time(random),
+    }
+}
+
+fn maybe<T: Clone>(random: &mut fastrand::Rng, of: &[T]) -> Option<T> {
+    random.bool().then(|| pick(random, of))
+}
+
+fn random_filter(random: &mut fastrand::Rng) -> Option<Filter> {
+    let texts = [
+        "name:(one OR law)",
+        "workers:>0 OR _status:pending",
+        "NOT _slicer_stats.processed:5",
+        "slicer_id:0",
+    ];
+    maybe(random, &texts).map(|text| Filter::parse(text).unwrap())
+}
+
+fn random_sort(random: &mut fastrand::Rng) -> Option<Sort> {
+    let fields = ["_created", "_updated", "workers", "name", "slicer_order", "_slicer_stats.processed"];
+    maybe(random, &fields).map(|field| Sort { field: field.to_owned(), is_descending: random.bool() })
+}
+
+fn random_update(random: &mut fastrand::Rng) -> ExecutionUpdate {
+    let mut metadata = Map::new();
+    metadata.insert(pick(random, &["a", "b"]).to_owned(), json!(random.u8(..)));
+    ExecutionUpdate {
+        slicer: random.bool().then(|| ("host".to_owned(), random.u16(..))),
+        workers_wanted: maybe(random, &[0, 7]),
+        deleted: random.u8(..5).eq(&0).then(|| Timestamp::from_millis(7)),
+        metadata,
+        stats: random.bool().then(|| Stats { processed: random.u64(..9), queued: 1, ..Stats::default() }),
+    }
+}
+
+/// Asks for one random list.
+async fn list(store: &dyn StateStore, random: &mut fastrand::Rng, page: Page) -> String {
+    let (filter, sort) = (random_filter(random), random_sort(random));
+    let is_deleted = maybe(random, &[true, false]);
+    match random.u32(..3) {
+        0 => {
+            let is_active = maybe(random, &[true, false]);
+            said(store.jobs(JobQuery { is_deleted, is_active, filter, sort, page }).await)
+        }
+        1 => {
+            let count = random.usize(..5);
+            let statuses = random.choose_multiple(Status::ALL, count);
+            let job_id = maybe(random, &[execution(1).job_id, JobId::from_random([9; 16])]);
+            said(store.executions(ExecutionQuery { job_id, statuses, is_deleted, filter, sort, page }).await)
+        }
+        _ => {
+            let ex_id = maybe(random, &[execution(1).ex_id, execution(2).ex_id]);
+            said(store.errors(ErrorQuery { ex_id, filter, sort, page }).await)
+        }
+    }
+}
+
+fn said(result: impl Debug) -> String {
+    format!("{result:?}")
+}
+
 /// Does one random call on a store and returns all that can be said about its outcome.
 async fn call(store: &dyn StateStore, random: &mut fastrand::Rng) -> String {
-    fn said(result: impl Debug) -> String {
-        format!("{result:?}")
-    }
     let number = random.u8(1..4);
     let id = execution(number).ex_id;
     let page = Page { from: random.u64(..4), size: random.u64(..6) };
-    match random.u32(..12) {
+    match random.u32(..18) {
         0 => said(store.create_execution(execution(number)).await),
         1 => said(store.execution(id).await),
-        2 => said(store.executions(page).await),
+        2 => said(store.sums().await),
         3 => said(store.set_status(id, change(random)).await),
         4 => said(store.begin_epoch(id, Generation(random.u64(0..=2))).await),
         5..8 => said(store.append(id, writer(random), random_flush(random, id)).await),
@@ -82,6 +153,9 @@ async fn call(store: &dyn StateStore, random: &mut fastrand::Rng) -> String {
             said(store.slices(id, pick(random, &states), page).await)
         }
         10 => said(store.slice_counts(id).await),
+        11 => said(store.put_job(random_job(random)).await),
+        12 => said(store.update_execution(id, random_update(random)).await),
+        13..17 => list(store, random, page).await,
         _ => {
             let kept = store.dead_letters(id, Letters::All, page).await;
             // How they are numbered is up to the store.

@@ -9,7 +9,13 @@ use super::*;
 
 fn job() -> JobRecord {
     let made = execution(1);
-    JobRecord { job_id: made.job_id, job: Map::new(), created: made.created, updated: made.updated }
+    JobRecord {
+        job_id: made.job_id,
+        job: Map::new(),
+        deleted: None,
+        created: made.created,
+        updated: made.updated,
+    }
 }
 
 #[tokio::test]
@@ -42,7 +48,7 @@ async fn is_read_while_another_writes() {
     writer.append(id, FIRST, flush(id, 11, 12)).await.unwrap();
     assert_eq!(reader.ledger(id).await.unwrap().checkpoints[0].order, 12);
     drop(writer);
-    assert_eq!(reader.executions(ALL).await.unwrap().len(), 1);
+    assert_eq!(reader.executions(ExecutionQuery::page(ALL)).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

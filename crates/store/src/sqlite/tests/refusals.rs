@@ -94,7 +94,7 @@ async fn refuses_a_database_of_another_program() {
 async fn refuses_a_newer_schema() {
     let directory = changed("PRAGMA user_version = 99").await;
     let error = refusal(&directory);
-    let wanted = "DIR/state.sqlite has schema version 99, this program knows versions up to 2";
+    let wanted = "DIR/state.sqlite has schema version 99, this program knows versions up to 3";
     assert_eq!(message(&directory, &error), wanted);
     assert_eq!(error.hint(), "use the newer version of the program, or choose another state directory");
 }
@@ -110,7 +110,7 @@ async fn refuses_a_newer_schema_that_is_still_in_the_log() {
     }
     let before = fs::read(copy.path().join(FILE)).unwrap();
     let error = SqliteStore::open(copy.path(), options()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 99, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::Newer { found: 99, known: 3, .. }), "{error:?}");
     assert!(fs::read(copy.path().join(FILE)).unwrap() == before, "the log was written back");
 }
 
@@ -155,7 +155,7 @@ async fn says_that_it_is_damaged_when_a_page_is() {
     for error in [
         store.ledger(id).await.unwrap_err(),
         store.append(id, FIRST, flush(id, 11, 20)).await.unwrap_err(),
-        store.executions(ALL).await.unwrap_err(),
+        store.executions(ExecutionQuery::page(ALL)).await.unwrap_err(),
     ] {
         assert!(matches!(error, StoreError::Broken { .. }), "{error:?}");
         assert!(error.to_string().contains("state.sqlite is damaged"), "{error}");

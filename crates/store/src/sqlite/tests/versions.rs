@@ -7,7 +7,11 @@ use super::*;
 use crate::sqlite::schema::{self, migrate, user_version, version};
 
 /// A database of each version, as it was first written by that version.
-const SAMPLES: &[&str] = &[include_str!("../schema/version-1.sql"), include_str!("../schema/version-2.sql")];
+const SAMPLES: &[&str] = &[
+    include_str!("../schema/version-1.sql"),
+    include_str!("../schema/version-2.sql"),
+    include_str!("../schema/version-3.sql"),
+];
 
 fn from_sample(sql: &str) -> TempDir {
     let directory = tempdir().unwrap();
@@ -21,7 +25,7 @@ async fn reads_a_sample_of_every_version() {
     for sample in SAMPLES {
         let directory = from_sample(sample);
         let store = open(&directory);
-        let all = store.executions(ALL).await.unwrap();
+        let all = store.executions(ExecutionQuery::page(ALL)).await.unwrap();
         assert_eq!(all.len(), 1);
         let (id, run) = (all[0].ex_id, &all[0]);
         assert_eq!(id.to_string(), "01010101-0101-4101-8101-010101010101");
