@@ -1,14 +1,13 @@
 //! The native cluster backend.
 
 use std::{
-    collections::BTreeMap,
     fmt, fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt, stream, stream::BoxStream};
+use futures::stream::BoxStream;
 use teraslice_core::{
     backend::{
         BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, Retire, Retired, Role,
@@ -24,15 +23,14 @@ use teraslice_model::{
 use tokio::{sync::broadcast, time::timeout};
 
 use crate::{
-    child,
+    child, hints,
     processes::{Processes, make_private},
+    revisions::Revisions,
     tasks::{Launcher, Tasks},
     template::ProcessTemplate,
     unused,
 };
 
-/// Hints that wait for a slow reader; a reader that misses some is told to look again.
-const EVENTS_MAX: usize = 256;
 /// What was killed has to be gone after this.
 const KILL_MAX: Duration = Duration::from_secs(10);
 /// While something is being killed, it is looked this often.
@@ -98,22 +96,16 @@ struct Shared {
     events: broadcast::Sender<BackendEvent>,
     tasks: Tasks,
     processes: Processes,
-    state: Mutex<State>,
+    state: Mutex<Revisions>,
     /// One change at a time: two that look first and start then would start twice.
     changing: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    term: Term,
-    applied: BTreeMap<ExId, (Term, u64)>,
 }
 
 impl NativeBackend {
     /// Makes a backend.
     #[must_use]
     pub fn new(options: NativeOptions, context: Context) -> Self {
-        let (events, _) = broadcast::channel(EVENTS_MAX);
+        let events = hints::channel();
         let tasks = Tasks::new(context.clone(), events.clone());
         let processes = Processes::new(context.clone(), &options.cluster, events.clone());
         let (state, changing) = (Mutex::default(), tokio::sync::Mutex::default());
@@ -139,7 +131,7 @@ impl NativeBackend {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Revisions> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -172,17 +164,6 @@ impl Shared {
             .and_then(|()| fs::write(&part, term.to_string()))
             .and_then(|()| fs::rename(&part, &path))
             .map_err(|error| unreadable(&error))
-    }
-
-    /// Takes the revision of a wish, unless a later one was applied.
-    fn take_revision(&self, ex_id: ExId, term: Term, revision: u64) -> Result<(), BackendError> {
-        let mut state = self.state();
-        let applied = state.applied.entry(ex_id).or_default();
-        if (term, revision) < *applied {
-            return Err(BackendError::Stale { revision });
-        }
-        *applied = (term, revision);
-        Ok(())
     }
 
     async fn ensure(&self, desired: &DesiredExecution) -> Result<(), BackendError> {
@@ -227,7 +208,7 @@ impl Shared {
 
     /// Removes what was left in the run directory.
     fn clean_up_all(&self) {
-        let all: Vec<_> = self.state().applied.keys().copied().collect();
+        let all = self.state().executions();
         for ex_id in all {
             self.clean_up(ex_id);
         }
@@ -245,7 +226,7 @@ impl Shared {
                 let _gone = fs::remove_file(child::job_file(&template.run_directory, ex_id));
             }
         }
-        self.state().applied.remove(&ex_id);
+        self.state().forget(ex_id);
     }
 }
 
@@ -279,7 +260,7 @@ impl ClusterBackend for NativeBackend {
     async fn ensure(&self, desired: DesiredExecution) -> Result<(), BackendError> {
         let _changing = self.shared.changing.lock().await;
         let term = self.check_term()?;
-        self.shared.take_revision(desired.ex_id, term, desired.revision)?;
+        self.shared.state().take(desired.ex_id, term, desired.revision)?;
         self.shared.ensure(&desired).await
     }
 
@@ -312,14 +293,7 @@ impl ClusterBackend for NativeBackend {
     }
 
     fn events(&self) -> BoxStream<'static, BackendEvent> {
-        let hints = stream::unfold(self.shared.events.subscribe(), |mut hints| async {
-            match hints.recv().await {
-                Ok(hint) => Some((hint, hints)),
-                Err(broadcast::error::RecvError::Lagged(_)) => Some((BackendEvent::Resync, hints)),
-                Err(broadcast::error::RecvError::Closed) => None,
-            }
-        });
-        stream::once(async { BackendEvent::Resync }).chain(hints).boxed()
+        hints::stream(&self.shared.events)
     }
 
     async fn stop(&self, how: StopBackend) -> Result<(), BackendError> {

@@ -28,7 +28,9 @@ pub const GENERATION: &str = "TERASLICE_GENERATION";
 pub const NODE_TYPE: &str = "NODE_TYPE";
 /// Which of the workers it is.
 pub const ORDINAL: &str = "TERASLICE_ORDINAL";
-/// The process that has started it.
+/// Tells it from others that hold its place before and after it.
+pub const INCARNATION: &str = "TERASLICE_INCARNATION";
+/// The process that it shall not outlive, if any.
 pub const PARENT: &str = "TERASLICE_PARENT_PID";
 /// Where sockets and job files are.
 pub const RUN_DIRECTORY: &str = "TERASLICE_RUN_DIRECTORY";
@@ -42,7 +44,7 @@ pub const CONTROLLER: &str = "execution_controller";
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
     /// It was not started by the native backend.
-    #[error("the environment variable {name} is not set: this process is started by `teraslice run` only")]
+    #[error("the environment variable {name} is not set: this process is started by a node or by `teraslice run`")]
     Missing {
         /// The variable.
         name: &'static str,
@@ -88,8 +90,10 @@ pub struct Assignment {
     pub role: Role,
     /// Which one.
     pub ordinal: u32,
-    /// The process that has started it.
-    pub parent: i32,
+    /// Tells it from others that hold its place before and after it; 0 where nobody counts them.
+    pub incarnation: u64,
+    /// The process that it shall not outlive; none for one that outlives its node's.
+    pub parent: Option<i32>,
     /// Where sockets and job files are.
     pub run_directory: PathBuf,
 }
@@ -114,7 +118,8 @@ impl Assignment {
             generation: Generation(parse(GENERATION, text(GENERATION)?)?),
             role,
             ordinal: parse(ORDINAL, text(ORDINAL)?)?,
-            parent: parse(PARENT, text(PARENT)?)?,
+            incarnation: parse(INCARNATION, text(INCARNATION)?)?,
+            parent: variable(PARENT).map(|number| parse(PARENT, number)).transpose()?,
             run_directory: text(RUN_DIRECTORY)?.into(),
         })
     }
@@ -140,18 +145,19 @@ impl Assignment {
 /// Ends this process when the one that has started it ends, however that happens.
 ///
 /// To be called first thing, on the main thread (the wish ends with the thread that has it); a parent that is gone already
-/// is found out.
+/// is found out. Without a parent to be bound to nothing happens.
 ///
 /// # Errors
 ///
 /// When the parent is gone, or the system refuses.
-pub fn bind_to_parent(expected_parent: i32) -> Result<(), ChildError> {
+pub fn bind_to_parent(expected_parent: Option<i32>) -> Result<(), ChildError> {
+    let Some(expected) = expected_parent else { return Ok(()) };
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| ChildError::Bind(error.into()))?;
     // It may have ended before the signal was asked for.
-    if getppid().map(Pid::as_raw_pid) == Some(expected_parent) {
+    if getppid().map(Pid::as_raw_pid) == Some(expected) {
         Ok(())
     } else {
-        Err(ChildError::ParentGone { expected: expected_parent })
+        Err(ChildError::ParentGone { expected })
     }
 }
 
@@ -196,6 +202,7 @@ mod tests {
             GENERATION => "7",
             NODE_TYPE => WORKER,
             ORDINAL => "3",
+            INCARNATION => "5",
             PARENT => "12",
             RUN_DIRECTORY => "/run/x",
             _ => return None,
@@ -206,8 +213,16 @@ mod tests {
     #[test]
     fn reads_its_assignment() {
         let assignment = Assignment::read(variables).unwrap();
-        assert_eq!((assignment.generation, assignment.ordinal, assignment.parent), (Generation(7), 3, 12));
+        assert_eq!((assignment.generation, assignment.ordinal), (Generation(7), 3));
+        assert_eq!((assignment.incarnation, assignment.parent), (5, Some(12)));
         assert_eq!(assignment.role, Role::Worker);
+    }
+
+    #[test]
+    fn is_bound_to_nobody_where_no_parent_is_named() {
+        let assignment = Assignment::read(|name| variables(name).filter(|_| name != PARENT)).unwrap();
+        assert_eq!(assignment.parent, None);
+        bind_to_parent(None).unwrap();
     }
 
     #[test]

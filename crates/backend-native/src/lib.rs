@@ -1,12 +1,17 @@
-//! Runs controllers and workers on this machine: as tasks of this process, or as processes of their own.
+//! Runs controllers and workers on this machine, as tasks or as processes, and on our own nodes.
 //!
-//! [`NativeBackend`] is the cluster backend, with a [`Mode`] for each role. Worker processes reach their controller over the
-//! Unix socket of [`socket`], and find out what they are for in [`child`].
+//! [`NativeBackend`] is the cluster backend of one machine, with a [`Mode`] for each role; [`nodes`] has the one over any number
+//! of machines. Worker processes of one machine reach their controller over the Unix socket of [`socket`]; all find out what
+//! they are for in [`child`].
 
 mod backend;
 pub mod child;
+mod hints;
+pub mod limits;
+pub mod nodes;
 mod pidfd;
 mod processes;
+mod revisions;
 pub mod socket;
 mod tasks;
 mod template;

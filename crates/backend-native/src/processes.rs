@@ -3,26 +3,23 @@
 //! What runs is read from the system each time; memory holds only what the system does not: who was asked to leave, and
 //! how those that have ended did so.
 
+mod keyed;
+mod launch;
 mod nursery;
 mod system;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions, Permissions},
     io,
-    os::unix::{
-        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-        process::CommandExt,
-    },
-    path::Path,
-    process::{self, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rustix::process::{Signal, getuid, kill_process_group};
+use rustix::process::{Signal, kill_process_group};
 use teraslice_core::{
-    backend::{BackendError, BackendEvent, DesiredExecution, Instance, InstanceId, Phase, Retire, Role},
+    backend::{
+        BackendError, BackendEvent, DesiredExecution, ExitReason, Instance, InstanceId, Phase, Retire, Role,
+    },
     context::Context,
 };
 use teraslice_model::{
@@ -34,11 +31,14 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+pub(crate) use self::launch::{Life, Order, make_private};
 use self::system::{Found, ProcessId};
 use crate::{
     child,
+    limits::{Allowance, Limiter},
+    nodes::message::{Place, ProcessKey},
     pidfd::PidFd,
-    template::{Output, ProcessTemplate},
+    template::ProcessTemplate,
 };
 
 /// Where the system does not tell of the end of a process, it is looked for this often.
@@ -51,6 +51,8 @@ pub(crate) struct Processes {
     cluster: Arc<str>,
     host: Arc<str>,
     events: broadcast::Sender<BackendEvent>,
+    /// Enforces limits, where somebody has asked for that.
+    limiter: Option<Arc<Limiter>>,
     known: Arc<Mutex<BTreeMap<ProcessId, Known>>>,
 }
 
@@ -67,7 +69,12 @@ struct Known {
 impl Processes {
     pub(crate) fn new(context: Context, cluster: &str, events: broadcast::Sender<BackendEvent>) -> Self {
         let (cluster, host) = (cluster.into(), system::host().into());
-        Self { context, cluster, host, events, known: Arc::default() }
+        Self { context, cluster, host, events, limiter: None, known: Arc::default() }
+    }
+
+    /// Puts processes under limits from now on.
+    pub(crate) fn limited(self, limiter: Arc<Limiter>) -> Self {
+        Self { limiter: Some(limiter), ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ProcessId, Known>> {
@@ -101,9 +108,7 @@ impl Processes {
         let since = Timestamp::from_millis(self.context.wall().as_millis() - age);
         // Whoever replaces one that has ended takes its place.
         known.retain(|old, it| {
-            let is_same = (it.found.ex_id, it.found.generation) == (found.ex_id, found.generation)
-                && (it.found.role, it.found.ordinal) == (found.role, found.ordinal);
-            let is_replaced = is_same && !it.phase.is_live();
+            let is_replaced = it.found.key.is_same_place(&found.key) && !it.phase.is_live();
             if is_replaced {
                 nursery::forget(*old);
             }
@@ -137,10 +142,14 @@ impl Processes {
     /// Takes down that a process has ended; tells whether it has, down to its last thread.
     fn note_end(&self, process: ProcessId, it: &mut Known) -> bool {
         let Some(reason) = nursery::reap(process) else { return false };
-        tracing::debug!(ex_id = %it.found.ex_id, pid = process.number, ?reason, "process ended");
+        let is_out_of_memory =
+            self.limiter.as_ref().is_some_and(|limiter| limiter.release(&it.found.key.to_string()));
+        let is_in_order = reason == ExitReason::Completed;
+        let reason = if is_out_of_memory && !is_in_order { ExitReason::OutOfMemory } else { reason };
+        tracing::debug!(process = %it.found.key, pid = process.number, ?reason, "process ended");
         it.phase = Phase::Exited(reason);
         it.since = self.context.wall();
-        self.hint(it.found.ex_id);
+        self.hint(it.found.key.ex_id);
         true
     }
 
@@ -151,10 +160,10 @@ impl Processes {
     fn instance(&self, it: &Known) -> Instance {
         Instance {
             id: it.found.process.instance_id(&self.host),
-            ex_id: it.found.ex_id,
-            generation: it.found.generation,
-            role: it.found.role,
-            ordinal: it.found.ordinal,
+            ex_id: it.found.key.ex_id,
+            generation: it.found.key.generation,
+            role: it.found.key.role,
+            ordinal: it.found.key.ordinal,
             phase: it.phase.clone(),
             address: None,
             since: it.since,
@@ -177,51 +186,66 @@ impl Processes {
         let live: Vec<u32> = ours.filter_map(place).collect();
         let missing: Vec<u32> = (0..count).filter(|ordinal| !live.contains(ordinal)).collect();
         if !missing.is_empty() {
-            prepare(template, desired)
+            make_private(&template.run_directory)
+                .and_then(|()| {
+                    child::write_job(&template.run_directory, desired.ex_id, &desired.job.document)
+                })
                 .map_err(|error| unavailable("failed to write to the run directory", &error))?;
         }
+        let place = Place { ex_id: desired.ex_id, generation: desired.generation, role, ordinal: 0 };
         for ordinal in missing {
-            self.start(desired, role, ordinal, template).await?;
+            let key = Place { ordinal, ..place }.with(0);
+            let (job_id, environment) = (desired.job_id, &desired.job.env_vars);
+            let allowance = Allowance::default();
+            self.start(Order { key, job_id, environment, allowance, life: Life::Bound }, template).await?;
         }
         let mut known = self.lock();
         let mut kept = Vec::new();
-        for it in known.values_mut().filter(|it| it.found.ex_id == desired.ex_id && it.found.role == role) {
-            let is_current = it.found.generation == desired.generation;
-            let is_wanted = is_current && it.found.ordinal < count && !kept.contains(&it.found.ordinal);
+        let is_of_role = |key: &ProcessKey| key.ex_id == desired.ex_id && key.role == role;
+        for it in known.values_mut().filter(|it| is_of_role(&it.found.key)) {
+            let key = it.found.key;
+            let is_current = key.generation == desired.generation;
+            let is_wanted = is_current && key.ordinal < count && !kept.contains(&key.ordinal);
             if is_wanted && it.phase.is_live() {
-                kept.push(it.found.ordinal);
-            } else if it.found.generation <= desired.generation {
+                kept.push(key.ordinal);
+            } else if key.generation <= desired.generation {
                 self.drain(it, grace);
             }
         }
         Ok(())
     }
 
-    async fn start(
+    /// Starts a process; whoever looks after that finds it.
+    pub(crate) async fn start(
         &self,
-        desired: &DesiredExecution,
-        role: Role,
-        ordinal: u32,
+        order: Order<'_>,
         template: &ProcessTemplate,
     ) -> Result<(), BackendError> {
-        let command = command(&self.cluster, desired, role, ordinal, template)
+        let command = launch::command(&self.cluster, &order, template)
             .map_err(|error| unavailable("failed to open the log file", &error))?;
-        let (processes, ex_id, generation) = (self.clone(), desired.ex_id, desired.generation);
+        let (processes, key, job_id, allowance) = (self.clone(), order.key, order.job_id, order.allowance);
         let outcome = Arc::new(Mutex::new(Ok(())));
         let told = Arc::clone(&outcome);
         let runtime = tokio::runtime::Handle::current();
         let birth: nursery::Birth = Box::new(move |born| {
             let _runtime = runtime.enter();
             let result = born.map(|process| {
-                let found = Found { process, ex_id, generation, role, ordinal };
-                processes.meet(&mut processes.lock(), found);
-                processes.hint(ex_id);
+                processes.enclose(process, &key, allowance);
+                processes.meet(&mut processes.lock(), Found { process, key, job_id });
+                processes.hint(key.ex_id);
             });
             *told.lock().unwrap_or_else(PoisonError::into_inner) = result;
         });
         let asked = nursery::spawn(command, birth).await;
         let born = std::mem::replace(&mut *outcome.lock().unwrap_or_else(PoisonError::into_inner), Ok(()));
         asked.and(born).map_err(|error| refused(template, &error))
+    }
+
+    fn enclose(&self, process: ProcessId, key: &ProcessKey, allowance: Allowance) {
+        let Some(limiter) = self.limiter.as_ref().filter(|_| allowance.is_limited()) else { return };
+        if let Err(error) = limiter.enclose(process.pid(), &key.to_string(), allowance) {
+            tracing::warn!(process = %key, %error, "process runs without its limits");
+        }
     }
 
     /// Asks a process to leave; after the grace it is killed. Asked again, the shorter grace counts.
@@ -251,7 +275,7 @@ impl Processes {
     ) -> Result<Vec<InstanceId>, BackendError> {
         self.observe().await?;
         let mut known = self.lock();
-        let is_meant = |it: &Known| it.found.ex_id == ex_id && it.found.generation <= upto;
+        let is_meant = |it: &Known| it.found.key.ex_id == ex_id && it.found.key.generation <= upto;
         let mut live = Vec::new();
         for it in known.values_mut().filter(|it| is_meant(it) && it.phase.is_live()) {
             match how {
@@ -284,69 +308,6 @@ fn signal(process: ProcessId, signal: Signal) {
     }
 }
 
-/// Makes the run directory and writes what processes of the execution read.
-fn prepare(template: &ProcessTemplate, desired: &DesiredExecution) -> io::Result<()> {
-    make_private(&template.run_directory)?;
-    child::write_job(&template.run_directory, desired.ex_id, &desired.job.document)
-}
-
-/// Makes a directory that only this user can enter. One that is there already has to be this user's.
-pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
-    if let Some(parent) = directory.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    match fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made,
-    }
-    let found = fs::symlink_metadata(directory)?;
-    if !found.is_dir() || found.uid() != getuid().as_raw() {
-        let message = format!("{} is not a directory of this user", directory.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-    }
-    if found.mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    fs::set_permissions(directory, Permissions::from_mode(0o700))
-}
-
-fn command(
-    cluster: &str,
-    desired: &DesiredExecution,
-    role: Role,
-    ordinal: u32,
-    template: &ProcessTemplate,
-) -> io::Result<Command> {
-    let mut command = Command::new(&template.program);
-    command.args(&template.arguments);
-    // The job's own variables come first: none of them may pass for ours.
-    command.envs(&desired.job.env_vars);
-    command.envs(template.environment.iter().map(|(name, value)| (name, value)));
-    command
-        .env(child::CLUSTER, cluster)
-        .env(child::EX_ID, desired.ex_id.to_string())
-        .env(child::JOB_ID, desired.job_id.to_string())
-        .env(child::GENERATION, desired.generation.to_string())
-        .env(child::NODE_TYPE, child::node_type(role))
-        .env(child::ORDINAL, ordinal.to_string())
-        .env(child::PARENT, process::id().to_string())
-        .env(child::RUN_DIRECTORY, &template.run_directory)
-        .process_group(0);
-    match &template.output {
-        Output::Inherit => {}
-        Output::Discard => {
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-        }
-        Output::Files(directory) => {
-            fs::create_dir_all(directory)?;
-            let name = format!("{}-{}-{ordinal}.log", desired.ex_id, child::node_type(role));
-            let file = OpenOptions::new().create(true).append(true).open(directory.join(name))?;
-            command.stdout(file.try_clone()?).stderr(file);
-        }
-    }
-    Ok(command)
-}
-
 fn unavailable(what: &str, error: &io::Error) -> BackendError {
     BackendError::Unavailable { reason: format!("{what}: {error}"), retry_after: None }
 }
@@ -358,28 +319,5 @@ fn refused(template: &ProcessTemplate, error: &io::Error) -> BackendError {
             BackendError::Refused { reason }
         }
         _ => BackendError::Unavailable { reason, retry_after: None },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keeps_others_out_of_a_directory_that_was_open_to_them() {
-        let parent = tempfile::tempdir().unwrap();
-        let directory = parent.path().join("run");
-        fs::create_dir(&directory).unwrap();
-        fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
-        make_private(&directory).unwrap();
-        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn refuses_a_link_that_somebody_laid_in_its_place() {
-        let parent = tempfile::tempdir().unwrap();
-        let directory = parent.path().join("run");
-        std::os::unix::fs::symlink("/tmp", &directory).unwrap();
-        assert_eq!(make_private(&directory).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 }

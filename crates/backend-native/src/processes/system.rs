@@ -3,10 +3,10 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use rustix::process::Pid;
-use teraslice_core::backend::{InstanceId, Role};
-use teraslice_model::id::{ExId, Generation};
+use teraslice_core::backend::InstanceId;
+use teraslice_model::id::{Generation, JobId};
 
-use crate::child;
+use crate::{child, nodes::message::ProcessKey};
 
 /// The kernel tells times in hundredths of a second, whatever its own clock runs at.
 const TICKS_PER_SECOND: u64 = 100;
@@ -24,10 +24,8 @@ pub(crate) struct ProcessId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) process: ProcessId,
-    pub(crate) ex_id: ExId,
-    pub(crate) generation: Generation,
-    pub(crate) role: Role,
-    pub(crate) ordinal: u32,
+    pub(crate) key: ProcessKey,
+    pub(crate) job_id: JobId,
 }
 
 /// What `/proc/PID/stat` says.
@@ -101,13 +99,15 @@ fn find(pid: Pid, cluster: &str) -> Option<Found> {
     if stat.is_dead || stat.group != pid.as_raw_pid() {
         return None;
     }
-    Some(Found {
-        process: ProcessId { number: pid.as_raw_pid(), start: stat.start },
+    let key = ProcessKey {
         ex_id: variable(child::EX_ID)?.parse().ok()?,
         generation: Generation(variable(child::GENERATION)?.parse().ok()?),
         role: child::role_of(variable(child::NODE_TYPE)?)?,
         ordinal: variable(child::ORDINAL)?.parse().ok()?,
-    })
+        incarnation: variable(child::INCARNATION)?.parse().ok()?,
+    };
+    let process = ProcessId { number: pid.as_raw_pid(), start: stat.start };
+    Some(Found { process, key, job_id: variable(child::JOB_ID)?.parse().ok()? })
 }
 
 fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a str> {
