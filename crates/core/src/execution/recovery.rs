@@ -16,7 +16,8 @@ const PAGE_LEN: u64 = 5_000;
 ///
 /// A recovery copies the chosen slices and the checkpoints of the earlier execution into its own ledger first, in one
 /// write: it happens once, however often the controller is started, and a recovery of the recovery finds them there.
-/// With a cleanup type the copied checkpoints are exhausted, so that no new slices are made.
+/// With a cleanup type the copied checkpoints are exhausted, so that no new slices are made, unless the job is one that
+/// recovers by itself (`autorecover`): that goes on slicing.
 pub(super) async fn prepare(
     store: &dyn StateStore,
     execution: &Execution,
@@ -28,13 +29,14 @@ pub(super) async fn prepare(
         return Ok(own);
     }
     let cleanup = execution.recovered_slice_type;
+    let ends_after = cleanup.is_some() && execution.job.get("autorecover") != Some(&true.into());
     let theirs = store.ledger(earlier).await?;
     let mut checkpoints = theirs.checkpoints;
     if checkpoints.is_empty() {
         checkpoints.push(Checkpoint::start(0));
     }
     for checkpoint in &mut checkpoints {
-        checkpoint.is_exhausted |= cleanup.is_some();
+        checkpoint.is_exhausted |= ends_after;
     }
     let mut slices = Vec::new();
     if cleanup != Some(Cleanup::Errors) {
