@@ -8,7 +8,10 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-use crate::protocol::{self, Version};
+use crate::{
+    duplex::Pulse,
+    protocol::{self, Version},
+};
 
 /// The flow-control window of a stream, in bytes: a message of usual size never waits for the other side.
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
@@ -16,6 +19,8 @@ pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Around a message of the largest size.
 pub(crate) const MESSAGE_SLACK: usize = 1 << 20;
+
+const NO_PEER: &str = "what listens there does not speak the protocol";
 
 /// Where another process listens, and the numbers that a connection to it goes by.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct Peer {
     pub ping_every: Duration,
     /// A probe has to be answered after this, or the connection is lost (default 15 s).
     pub ping_max: Duration,
+    /// How a peer that has died without a word is noticed, on connections that have signs of life.
+    pub pulse: Pulse,
     /// The longest message, in bytes (default 64 MiB).
     pub message_len_max: usize,
 }
@@ -106,6 +113,7 @@ impl Peer {
             answer_max: Duration::from_secs(5),
             ping_every: Duration::from_secs(5),
             ping_max: Duration::from_secs(15),
+            pulse: Pulse::default(),
             message_len_max: 64 << 20,
         }
     }
@@ -147,13 +155,17 @@ impl Peer {
         endpoint.tls_config(tls).map_err(failed)
     }
 
-    /// Waits until the peer has accepted a call.
+    /// Waits until the peer has accepted a call that is answered by a stream.
     pub(crate) async fn accepted<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, ConnectError> {
         match timeout(self.answer_max, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Ok(response)) => match protocol::version(response.metadata()) {
+                Some(theirs) if theirs.major == Version::OURS.major => Ok(response.into_inner()),
+                Some(theirs) => Err(ConnectError::Version { ours: Version::OURS, theirs }),
+                None => Err(ConnectError::Refused { reason: NO_PEER.to_owned() }),
+            },
             Ok(Err(status)) => Err(self.refusal(status)),
             Err(elapsed) => Err(self.unreachable(elapsed)),
         }
@@ -168,10 +180,10 @@ impl Peer {
                 Some(theirs) => ConnectError::Version { ours: Version::OURS, theirs },
                 None => ConnectError::Refused { reason },
             },
-            Code::InvalidArgument | Code::PermissionDenied | Code::NotFound => ConnectError::Refused { reason },
-            Code::Unimplemented => {
-                ConnectError::Refused { reason: "the peer does not know what is asked of it".to_owned() }
+            Code::InvalidArgument | Code::PermissionDenied | Code::NotFound => {
+                ConnectError::Refused { reason }
             }
+            Code::Unimplemented => ConnectError::Refused { reason: NO_PEER.to_owned() },
             _ => self.unreachable(status),
         }
     }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use teraslice_model::id::ExId;
 use tonic::{
-    Code, Status,
+    Code, Response, Status,
     metadata::{Ascii, MetadataMap, MetadataValue},
 };
 
@@ -67,6 +67,13 @@ pub(crate) fn metadata(secret: &Secret, names: &[(&'static str, &str)]) -> Resul
     Ok(metadata)
 }
 
+/// Accepts a call that is answered by a stream: the head of the answer comes at once, and says which version this side speaks.
+pub(crate) fn accept<T>(stream: T) -> Response<T> {
+    let mut response = Response::new(stream);
+    response.metadata_mut().insert(VERSION, our_version());
+    response
+}
+
 fn our_version() -> MetadataValue<Ascii> {
     Version::OURS.to_string().parse().expect("digits and a full stop are ASCII")
 }
@@ -78,7 +85,8 @@ pub(crate) fn check_version(metadata: &MetadataMap) -> Result<(), Status> {
         return Ok(());
     }
     let theirs = theirs.map_or_else(|| "none".to_owned(), |theirs| theirs.to_string());
-    let text = format!("the caller speaks version {theirs} of the protocol, this side version {}", Version::OURS);
+    let text =
+        format!("the caller speaks version {theirs} of the protocol, this side version {}", Version::OURS);
     let mut answer = MetadataMap::new();
     answer.insert(VERSION, our_version());
     Err(Status::with_metadata(Code::FailedPrecondition, text, answer))

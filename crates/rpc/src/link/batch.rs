@@ -56,7 +56,10 @@ fn without_letters(result: &v1::SliceResult, len: usize) -> SliceResult {
         result.dead_letters.len()
     );
     SliceResult {
-        slice_id: teraslice_model::id::SliceId::new(crate::wire::id(result.slice_id_high, result.slice_id_low)),
+        slice_id: teraslice_model::id::SliceId::new(crate::wire::id(
+            result.slice_id_high,
+            result.slice_id_low,
+        )),
         attempt: result.attempt,
         outcome: Outcome::Failed { error },
         retry_count: result.retry_count,
@@ -68,7 +71,8 @@ fn without_letters(result: &v1::SliceResult, len: usize) -> SliceResult {
 /// Packs what a controller says; what follows a lease that is too long by itself is not packed.
 pub(super) fn to_worker(messages: Vec<ToWorker>, len_max: usize) -> Vec<Result<ControllerBatch, TooLong>> {
     let mut packed = Packed::default();
-    let put = messages.into_iter().try_for_each(|message| put_to_worker(message.into(), len_max, &mut packed));
+    let put =
+        messages.into_iter().try_for_each(|message| put_to_worker(message.into(), len_max, &mut packed));
     let batches = packed.finish().into_iter().map(|messages| Ok(ControllerBatch { messages }));
     batches.chain(put.err().map(Err)).collect()
 }
@@ -165,7 +169,11 @@ mod tests {
     }
 
     fn read_worker(batches: Vec<WorkerBatch>) -> Vec<FromWorker> {
-        batches.into_iter().flat_map(|batch| batch.messages).map(|message| message.try_into().unwrap()).collect()
+        batches
+            .into_iter()
+            .flat_map(|batch| batch.messages)
+            .map(|message| message.try_into().unwrap())
+            .collect()
     }
 
     #[test]
@@ -204,7 +212,9 @@ mod tests {
         let mut refused = None;
         for batch in batches {
             match batch {
-                Ok(batch) => heard.extend(batch.messages.into_iter().map(|it| ToWorker::try_from(it).unwrap())),
+                Ok(batch) => {
+                    heard.extend(batch.messages.into_iter().map(|it| ToWorker::try_from(it).unwrap()))
+                }
                 Err(error) => refused = Some(error),
             }
         }

@@ -155,7 +155,7 @@ impl Link for Gate {
         let gone = |_| Status::unavailable("the execution controller has ended");
         self.events.send(Inside::Opened(session, opened)).await.map_err(gone)?;
         drop(self.context.spawn(read(incoming, session, self.events.clone(), ends)));
-        Ok(Response::new(write(messages, session, self.options.message_len_max)))
+        Ok(protocol::accept(write(messages, session, self.options.message_len_max)))
     }
 }
 

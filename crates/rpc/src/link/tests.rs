@@ -7,7 +7,8 @@ use teraslice_core::{
     conformance::link::{self, Ends},
     context::Context,
     link::{
-        ControllerLink, FromWorker, LinkClosed, LinkEvent, Outcome, Session, SliceResult, ToWorker, WorkerLink,
+        ControllerLink, FromWorker, LinkClosed, LinkEvent, Outcome, Session, SliceResult, ToWorker,
+        WorkerLink,
     },
 };
 use teraslice_model::id::SliceId;
@@ -56,7 +57,11 @@ impl Bench {
     }
 
     /// A call that this version would not make.
-    async fn call(&self, change: impl FnOnce(&mut MetadataMap), messages: Vec<WorkerMessage>) -> Result<(), Code> {
+    async fn call(
+        &self,
+        change: impl FnOnce(&mut MetadataMap),
+        messages: Vec<WorkerMessage>,
+    ) -> Result<(), Code> {
         let mut client = LinkClient::connect(self.peer.endpoint.clone()).await.unwrap();
         let mut request = Request::new(stream::iter([WorkerBatch { messages }]).chain(stream::pending()));
         let names = [
@@ -321,7 +326,8 @@ async fn a_farewell_is_over_when_the_last_words_have_arrived() {
     let farewell = worker.farewell();
     let hearing = bench.context.spawn(async move {
         let mut results = Vec::new();
-        while let LinkEvent::Message { message: FromWorker::Results(some), .. } = event(&mut controller).await {
+        while let LinkEvent::Message { message: FromWorker::Results(some), .. } = event(&mut controller).await
+        {
             results.extend(some);
         }
         (controller, results)

@@ -64,7 +64,10 @@ mod tests {
         let text = || "gr\u{f6}\u{df}er\n".repeat(10_000);
         let move_ = IllegalMove { from: Status::Completed, to: Status::Running };
         let failures = [
-            StoreError::Fenced { ex_id, current: Writer { generation: Generation(u64::MAX), epoch: Epoch(1) } },
+            StoreError::Fenced {
+                ex_id,
+                current: Writer { generation: Generation(u64::MAX), epoch: Epoch(1) },
+            },
             StoreError::Conflict { what: text(), found: String::new() },
             StoreError::IllegalMove { ex_id, source: move_ },
             StoreError::NotFound { what: text() },

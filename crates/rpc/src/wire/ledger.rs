@@ -262,7 +262,11 @@ mod tests {
         Flush {
             checkpoints: vec![
                 Checkpoint::start(3),
-                Checkpoint { order: u64::MAX, position: Some(Request::from_json("{}")), ..Checkpoint::start(4) },
+                Checkpoint {
+                    order: u64::MAX,
+                    position: Some(Request::from_json("{}")),
+                    ..Checkpoint::start(4)
+                },
             ],
             dead_letters: vec![letter(Encoding::Text, None), letter(Encoding::Base64, Some(String::new()))],
             totals: Totals {
@@ -304,7 +308,8 @@ mod tests {
 
     #[test]
     fn refuses_a_state_that_nobody_knows() {
-        let mut message = v1::SliceRecord::from(record(ExId::from_random([1; 16]), 0, 1, SliceState::Pending));
+        let mut message =
+            v1::SliceRecord::from(record(ExId::from_random([1; 16]), 0, 1, SliceState::Pending));
         message.state = 99;
         assert_eq!(SliceRecord::try_from(message), Err(Malformed("state of a slice")));
     }
