@@ -171,3 +171,22 @@ impl StateStore for FaultyStore {
         self.call(self.inner.audit(page)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use teraslice_core::conformance;
+    use teraslice_store::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn keeps_the_laws_of_a_state_store_however_slow_it_is() {
+        conformance::store::run(async || {
+            let context = Context::simulated(1);
+            let inner = Arc::new(MemoryStore::new(context.clone()));
+            let store: Arc<dyn StateStore> = Arc::new(FaultyStore::new(inner, context, Faults::none()));
+            store
+        })
+        .await;
+    }
+}

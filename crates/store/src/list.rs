@@ -70,16 +70,6 @@ impl<'q, T: Listed> Collector<'q, T> {
         Self { filter, sort, from, end, skipped: 0, found: Vec::new() }
     }
 
-    /// As [`Self::new`], but sorts nothing if the records come in the order that `sort` asks for.
-    pub(crate) fn of(
-        filter: Option<&'q Filter>,
-        sort: Option<&'q Sort>,
-        page: Page,
-        is_sorted: bool,
-    ) -> Self {
-        Self::new(filter, sort.filter(|_| !is_sorted), page)
-    }
-
     /// Takes a record. Returns whether more of them can matter.
     pub(crate) fn offer(&mut self, record: T) -> bool {
         if self.end == self.from {

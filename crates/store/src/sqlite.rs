@@ -1,4 +1,4 @@
-//! A store in one SQLite file: one writer thread with group commit, one reader thread, one process at a time.
+//! A store in one SQLite file: one writer thread with group commit, two reader threads, one process at a time.
 
 mod access;
 mod asset;
@@ -49,7 +49,7 @@ pub struct SqliteOptions {
     pub context: Context,
     /// What a confirmed write survives (default [`Durability::Process`]).
     pub durability: Durability,
-    /// Calls that wait for the writer, and for the reader, before callers are held back (default 256).
+    /// Calls that wait for the writer, and for each reader, before callers are held back (default 256).
     pub queue_len_max: NonZeroUsize,
     /// How long a lock that another program holds on the file is waited for (default 5 s).
     pub busy_max: Duration,
@@ -94,6 +94,8 @@ pub struct SqliteStore {
     context: Context,
     /// Closed before the writer, which then tidies up as the last one.
     reader: Thread,
+    /// Reads lists, so that nothing else has to wait for a long one; closed before the writer too.
+    lister: Thread,
     /// Absent when opened for reading only.
     writer: Option<Thread>,
     /// Given back last.
@@ -113,7 +115,8 @@ impl SqliteStore {
         let len = options.queue_len_max;
         let writer = Thread::start(opened.writer, Role::Writer, len, &opened.path)?;
         let reader = Thread::start(opened.reader, Role::Reader, len, &opened.path)?;
-        Ok(Self { context: options.context, reader, writer: Some(writer), _lock: Some(opened.lock) })
+        let lister = Thread::start(opened.lister, Role::Reader, len, &opened.path)?;
+        Ok(Self { context: options.context, reader, lister, writer: Some(writer), _lock: Some(opened.lock) })
     }
 
     /// Opens the store of a directory for reading, also while another process writes to it.
@@ -125,8 +128,10 @@ impl SqliteStore {
     /// [`OpenError::Missing`] when there is no store, and the rest of [`OpenError`].
     pub fn open_read_only(directory: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
         let (path, connection) = open::read_only(directory, &options)?;
-        let reader = Thread::start(connection, Role::Reader, options.queue_len_max, &path)?;
-        Ok(Self { context: options.context, reader, writer: None, _lock: None })
+        let len = options.queue_len_max;
+        let reader = Thread::start(connection, Role::Reader, len, &path)?;
+        let lister = Thread::start(open::another_reader(&path, &options)?, Role::Reader, len, &path)?;
+        Ok(Self { context: options.context, reader, lister, writer: None, _lock: None })
     }
 
     fn writer(&self) -> Result<&Thread, StoreError> {
@@ -161,15 +166,15 @@ impl StateStore for SqliteStore {
     }
 
     async fn jobs(&self, query: JobQuery) -> Result<Vec<JobRecord>, StoreError> {
-        self.reader.run(move |connection| list::jobs(connection, &query)).await
+        self.lister.run(move |connection| list::jobs(connection, &query)).await
     }
 
     async fn executions(&self, query: ExecutionQuery) -> Result<Vec<Execution>, StoreError> {
-        self.reader.run(move |connection| list::executions(connection, &query)).await
+        self.lister.run(move |connection| list::executions(connection, &query)).await
     }
 
     async fn sums(&self) -> Result<Sums, StoreError> {
-        self.reader.run(list::sums).await
+        self.lister.run(list::sums).await
     }
 
     async fn update_execution(&self, id: ExId, update: ExecutionUpdate) -> Result<Execution, StoreError> {
@@ -201,7 +206,7 @@ impl StateStore for SqliteStore {
     }
 
     async fn errors(&self, query: ErrorQuery) -> Result<Vec<ErrorRecord>, StoreError> {
-        self.reader.run(move |connection| list::errors(connection, &query)).await
+        self.lister.run(move |connection| list::errors(connection, &query)).await
     }
 
     async fn slice_counts(&self, id: ExId) -> Result<SliceCounts, StoreError> {
@@ -226,7 +231,7 @@ impl StateStore for SqliteStore {
     }
 
     async fn assets(&self) -> Result<Vec<AssetRecord>, StoreError> {
-        self.reader.run(asset::list).await
+        self.lister.run(asset::list).await
     }
 
     async fn delete_asset(&self, id: &str) -> Result<(), StoreError> {
@@ -252,7 +257,7 @@ impl StateStore for SqliteStore {
     }
 
     async fn audit(&self, page: Page) -> Result<Vec<AuditEntry>, StoreError> {
-        self.reader.run(move |connection| access::audit(connection, page)).await
+        self.lister.run(move |connection| access::audit(connection, page)).await
     }
 }
 

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types:
 use teraslice_core::store::{ErrorQuery, ErrorRecord, ExecutionQuery, JobQuery, Page, Sort, Sums};
 use teraslice_model::{
     execution::{Execution, JobRecord},
+    filter::Filter,
     id::ExId,
     status::Status,
     timestamp::Timestamp,
@@ -50,6 +51,46 @@ impl Order {
     }
 }
 
+/// How a list is made: what of it the index does, and what is left to do on the rows.
+struct Plan<'q> {
+    order: Order,
+    filter: Option<&'q Filter>,
+    /// Absent when the index has the order already.
+    sort: Option<&'q Sort>,
+    page: Page,
+}
+
+impl<'q> Plan<'q> {
+    fn new(filter: Option<&'q Filter>, sort: Option<&'q Sort>, page: Page) -> Self {
+        match Order::of(sort) {
+            Some(order) => Self { order, filter, sort: None, page },
+            None => Self { order: Order::Newest, filter, sort, page },
+        }
+    }
+
+    fn run<T: Listed>(
+        &self,
+        connection: &Connection,
+        keys: Keys,
+        sql: &str,
+        read: impl Fn(&Row<'_>) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, Fault> {
+        let is_paged_by_index = self.filter.is_none() && self.sort.is_none();
+        let all = Page { from: 0, size: u64::MAX };
+        let (of_index, of_rows) = if is_paged_by_index { (self.page, all) } else { (all, self.page) };
+        let mut collector = Collector::new(self.filter, self.sort, of_rows);
+        let mut statement = connection.prepare_cached(sql)?;
+        for key in keys.ask(connection, self.order, of_index)? {
+            let mut rows = statement.query([key])?;
+            let found = rows.next()?.expect("keys and rows are of one snapshot");
+            if !collector.offer(read(found)?) {
+                break;
+            }
+        }
+        Ok(collector.finish())
+    }
+}
+
 /// A question for keys: conditions of constant text, and the values they speak of.
 struct Keys {
     source: &'static str,
@@ -58,29 +99,33 @@ struct Keys {
 }
 
 impl Keys {
-    /// Returns the keys in order; those of one page, if it is given.
-    fn ask(mut self, connection: &Connection, order: Order, page: Option<Page>) -> Result<Vec<i64>, Fault> {
-        let mut sql = format!("SELECT key FROM {}", self.source);
-        if !self.conditions.is_empty() {
-            sql = format!("{sql} WHERE {}", self.conditions.join(" AND "));
-        }
-        sql = format!("{sql} ORDER BY {}", order.clause());
-        if let Some(page) = page {
-            sql.push_str(" LIMIT ? OFFSET ?");
-            self.values.extend([bound(page.size).into(), bound(page.from).into()]);
-        }
+    /// Returns the keys of a page in order.
+    fn ask(mut self, connection: &Connection, order: Order, page: Page) -> Result<Vec<i64>, Fault> {
+        let sql = self.sql(order);
+        self.values.extend([bound(page.size).into(), bound(page.from).into()]);
         let mut statement = connection.prepare(&sql)?;
         let keys = statement.query_map(params_from_iter(self.values), |row| row.get(0))?;
         Ok(keys.collect::<Result<_, _>>()?)
     }
+
+    fn sql(&self, order: Order) -> String {
+        let source = self.source;
+        let conditions = if self.conditions.is_empty() { "true" } else { &self.conditions.join(" AND ") };
+        format!("SELECT key FROM {source} WHERE {conditions} ORDER BY {} LIMIT ? OFFSET ?", order.clause())
+    }
 }
 
 pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<JobRecord>, Fault> {
-    let order = Order::of(query.sort.as_ref());
+    let plan = Plan::new(query.filter.as_ref(), query.sort.as_ref(), query.page);
+    let sql = "SELECT record FROM jobs WHERE key = ?1";
+    plan.run(connection, keys_of_jobs(query, plan.order), sql, |found| row::parse_at("job", found, 0))
+}
+
+fn keys_of_jobs(query: &JobQuery, order: Order) -> Keys {
     let source = match order {
-        None | Some(Order::Newest) => "jobs INDEXED BY jobs_in_order",
-        Some(Order::Created { .. }) => "jobs INDEXED BY jobs_by_created",
-        Some(Order::Updated { .. }) => "jobs INDEXED BY jobs_by_updated",
+        Order::Newest => "jobs INDEXED BY jobs_in_order",
+        Order::Created { .. } => "jobs INDEXED BY jobs_by_created",
+        Order::Updated { .. } => "jobs INDEXED BY jobs_by_updated",
     };
     let mut keys = Keys { source, conditions: Vec::new(), values: Vec::new() };
     for (column, wanted) in [("is_deleted", query.is_deleted), ("is_active", query.is_active)] {
@@ -89,31 +134,22 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<JobR
             keys.values.push(i64::from(wanted).into());
         }
     }
-    let page = (order.is_some() && query.filter.is_none()).then_some(query.page);
-    let keys = keys.ask(connection, order.unwrap_or(Order::Newest), page)?;
-    let collector = Collector::of(query.filter.as_ref(), query.sort.as_ref(), query.page, order.is_some());
-    let sql = "SELECT record FROM jobs WHERE key = ?1";
-    rows(connection, &keys, page.is_some(), collector, sql, |found| row::parse_at("job", found, 0))
+    keys
 }
 
 pub(super) fn executions(connection: &Connection, query: &ExecutionQuery) -> Result<Vec<Execution>, Fault> {
-    let order = Order::of(query.sort.as_ref());
-    let page = (order.is_some() && query.filter.is_none()).then_some(query.page);
-    let keys = keys_of_executions(query, order).ask(connection, order.unwrap_or(Order::Newest), page)?;
-    let collector = Collector::of(query.filter.as_ref(), query.sort.as_ref(), query.page, order.is_some());
+    let plan = Plan::new(query.filter.as_ref(), query.sort.as_ref(), query.page);
     let sql = format!("SELECT {EXECUTION} FROM executions WHERE key = ?1");
-    rows(connection, &keys, page.is_some(), collector, &sql, row::execution)
+    plan.run(connection, keys_of_executions(query, plan.order), &sql, row::execution)
 }
 
-fn keys_of_executions(query: &ExecutionQuery, order: Option<Order>) -> Keys {
+fn keys_of_executions(query: &ExecutionQuery, order: Order) -> Keys {
     let source = match order {
         _ if query.job_id.is_some() => "executions INDEXED BY executions_of_job",
-        Some(Order::Created { .. }) => "executions INDEXED BY executions_by_created",
-        Some(Order::Updated { .. }) => "executions INDEXED BY executions_by_updated",
-        None | Some(Order::Newest) if query.statuses.is_empty() => {
-            "executions INDEXED BY executions_in_order"
-        }
-        None | Some(Order::Newest) => "executions INDEXED BY executions_by_status",
+        Order::Created { .. } => "executions INDEXED BY executions_by_created",
+        Order::Updated { .. } => "executions INDEXED BY executions_by_updated",
+        Order::Newest if query.statuses.is_empty() => "executions INDEXED BY executions_in_order",
+        Order::Newest => "executions INDEXED BY executions_by_status",
     };
     let mut keys = Keys { source, conditions: Vec::new(), values: Vec::new() };
     if let Some(job_id) = query.job_id {
@@ -133,39 +169,20 @@ fn keys_of_executions(query: &ExecutionQuery, order: Option<Order>) -> Keys {
     keys
 }
 
-/// Reads the rows of keys, one after the other, as long as the list wants more.
-fn rows<T: Listed>(
-    connection: &Connection,
-    keys: &[i64],
-    is_page: bool,
-    mut collector: Collector<'_, T>,
-    sql: &str,
-    read: impl Fn(&Row<'_>) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut page = Vec::new();
-    for key in keys {
-        let mut found = statement.query([key])?;
-        let Some(row) = found.next()? else { continue };
-        let record = read(row)?;
-        if is_page {
-            page.push(record);
-        } else if !collector.offer(record) {
-            break;
-        }
-    }
-    Ok(if is_page { page } else { collector.finish() })
-}
-
 pub(super) fn errors(connection: &Connection, query: &ErrorQuery) -> Result<Vec<ErrorRecord>, Fault> {
-    let mut collector = Collector::new(query.filter.as_ref(), query.sort.as_ref(), query.page);
-    let order = Order::of(query.sort.as_ref());
-    let _ = order;
+    let (source, order, is_sorted) = match (query.ex_id, Order::of(query.sort.as_ref())) {
+        (Some(_), Some(Order::Updated { is_descending })) => {
+            ("failed_slices_by_updated", if is_descending { "updated DESC," } else { "updated," }, true)
+        }
+        _ => ("failed_slices", "", query.sort.is_none()),
+    };
+    let sql = format!(
+        "SELECT {SLICE}, updated FROM slices INDEXED BY {source} WHERE execution = ?1 AND state = 2
+         ORDER BY {order} slicer_id, slicer_order"
+    );
+    let sort = query.sort.as_ref().filter(|_| !is_sorted);
+    let mut collector = Collector::new(query.filter.as_ref(), sort, query.page);
     for (key, ex_id) in executions_with_errors(connection, query.ex_id)? {
-        let sql = format!(
-            "SELECT {SLICE}, updated FROM slices INDEXED BY failed_slices WHERE execution = ?1 AND state = 2
-             ORDER BY slicer_id, slicer_order"
-        );
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query([key])?;
         while let Some(found) = rows.next()? {
@@ -178,6 +195,7 @@ pub(super) fn errors(connection: &Connection, query: &ErrorQuery) -> Result<Vec<
     Ok(collector.finish())
 }
 
+/// Returns the executions to look into, the newest first.
 fn executions_with_errors(connection: &Connection, ex_id: Option<ExId>) -> Result<Vec<(i64, ExId)>, Fault> {
     if let Some(ex_id) = ex_id {
         let key = connection
@@ -216,4 +234,18 @@ pub(super) fn sums(connection: &Connection) -> Result<Sums, Fault> {
         rules::add(&mut sums, part);
     }
     Ok(sums)
+}
+
+/// Returns how the keys of jobs are asked for.
+#[cfg(test)]
+pub(super) fn sql_of_jobs(query: &JobQuery) -> String {
+    let order = Plan::new(None, query.sort.as_ref(), query.page).order;
+    keys_of_jobs(query, order).sql(order)
+}
+
+/// Returns how the keys of executions are asked for.
+#[cfg(test)]
+pub(super) fn sql_of_executions(query: &ExecutionQuery) -> String {
+    let order = Plan::new(None, query.sort.as_ref(), query.page).order;
+    keys_of_executions(query, order).sql(order)
 }

@@ -35,6 +35,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) writer: Connection,
     pub(super) reader: Connection,
+    pub(super) lister: Connection,
 }
 
 /// What lies where the database should be.
@@ -65,9 +66,16 @@ pub(super) fn exclusive(directory: &Path, options: &SqliteOptions) -> Result<Ope
     check_tables(&writer, &path)?;
     set_log_kept(&writer, false).map_err(failed)?;
     tune_writer(&writer, options).map_err(failed)?;
-    let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, options)?;
-    tune_reader(&reader).map_err(failed)?;
-    Ok(Opened { lock, path, writer, reader })
+    let reader = another_reader(&path, options)?;
+    let lister = another_reader(&path, options)?;
+    Ok(Opened { lock, path, writer, reader, lister })
+}
+
+/// Opens another connection for reading to a database that was checked.
+pub(super) fn another_reader(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, options)?;
+    tune_reader(&connection).map_err(|source| OpenError::from_sqlite(path, source))?;
+    Ok(connection)
 }
 
 /// Opens the database of a directory for reading.

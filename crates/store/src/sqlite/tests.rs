@@ -4,6 +4,7 @@ mod alike;
 mod durable;
 mod full;
 mod kill;
+mod lists;
 mod refusals;
 mod versions;
 

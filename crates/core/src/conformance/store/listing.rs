@@ -189,9 +189,9 @@ async fn sorts_jobs_by_any_field(store: &dyn StateStore) {
         let query = JobQuery { sort: sort.clone(), ..all_jobs() };
         assert_eq!(job_names(store, query).await, wanted, "{sort:?}");
         for (from, size) in [(0, 2), (2, 2), (4, 2), (5, 2), (1, 0)] {
-            let page = Page { from, size };
+            let page = Page { from: from as u64, size: size as u64 };
             let query = JobQuery { sort: sort.clone(), page, ..JobQuery::default() };
-            let wanted: String = wanted.chars().skip(from as usize).take(size as usize).collect();
+            let wanted: String = wanted.chars().skip(from).take(size).collect();
             assert_eq!(job_names(store, query).await, wanted, "{sort:?} {page:?}");
         }
     }

@@ -28,6 +28,10 @@ fn execution(status: Status) -> Execution {
         recovered_execution: None,
         recovered_slice_type: None,
         metadata: serde_json::Map::new(),
+        workers_wanted: None,
+        slicer_hostname: None,
+        slicer_port: None,
+        deleted: None,
         created: NOW,
         updated: NOW,
     }

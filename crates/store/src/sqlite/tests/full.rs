@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use teraslice_model::access::AccessRole;
+
 use super::*;
 
 /// Appends until the store is full; returns the orders written and the error.
@@ -33,6 +35,44 @@ async fn says_that_it_is_full_and_keeps_what_it_has() {
     let store = open(&directory);
     store.append(id, FIRST, flush(id, last + 1, last + 500)).await.unwrap();
     assert_eq!(store.slice_counts(id).await.unwrap().pending, (last + 500) / 2);
+}
+
+#[tokio::test]
+async fn says_so_of_everything_that_is_written() {
+    let (directory, id) = used().await;
+    let small = SqliteOptions { size_max: Some(512 << 10), ..options() };
+    let store = SqliteStore::open(directory.path(), small).unwrap();
+    let text = "x".repeat(1 << 20);
+    let at = execution(1).created;
+    let metadata = [("note".to_owned(), text.clone().into())].into_iter().collect();
+    let entry = AuditEntry {
+        at,
+        who: text.clone(),
+        address: String::new(),
+        action: String::new(),
+        target: String::new(),
+        before: serde_json::Value::Null,
+        after: serde_json::Value::Null,
+    };
+    let token = TokenRecord { name: text.clone(), role: AccessRole::Read, hash: String::new(), created: at };
+    let mut job = execution(1).job;
+    job.insert("text".to_owned(), text.into());
+    let job = JobRecord { job_id: execution(1).job_id, job, deleted: None, created: at, updated: at };
+    let errors = [
+        store.put_job(job).await.unwrap_err(),
+        store
+            .update_execution(id, ExecutionUpdate { metadata, ..ExecutionUpdate::default() })
+            .await
+            .unwrap_err(),
+        store.create_token(token).await.unwrap_err(),
+        store.note(entry).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.to_string().contains("no space is left for"), "{error}");
+    }
+    assert_eq!(store.execution(id).await.unwrap(), Some(execution(1)), "half an update was written");
+    assert!(store.tokens().await.unwrap().is_empty());
+    store.update_execution(id, ExecutionUpdate::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Databases of older versions are read and brought up to date.
 
 use rusqlite::Connection;
-use teraslice_model::{id::JobId, status::Status};
+use teraslice_core::store::Sort;
+use teraslice_model::{access::AccessRole, id::JobId, status::Status, timestamp::Timestamp};
 
 use super::*;
 use crate::sqlite::schema::{self, migrate, user_version, version};
@@ -33,6 +34,7 @@ async fn reads_a_sample_of_every_version() {
         assert_eq!(run.stats.processed, 2);
         let job_id: JobId = "c8c8c8c8-c8c8-48c8-88c8-c8c8c8c8c8c8".parse().unwrap();
         assert_eq!(store.job(job_id).await.unwrap().unwrap().job["name"], "law");
+        check_lists(&store, &all[0], job_id).await;
         let ledger = store.ledger(id).await.unwrap();
         assert_eq!(ledger.unfinished, [record(id, 0, 2, SliceState::Pending)]);
         let position = ledger.checkpoints[0].position.as_ref().unwrap();
@@ -47,6 +49,52 @@ async fn reads_a_sample_of_every_version() {
         let writer = Writer { generation: Generation(1), epoch: Epoch(2) };
         store.append(id, writer, flush(id, 4, 5)).await.unwrap();
     }
+}
+
+/// Checks that what a migration fills in is what a store would have written.
+async fn check_lists(store: &SqliteStore, run: &Execution, job_id: JobId) {
+    let made = Timestamp::from_millis(1_600_000_000_000);
+    let changed = Timestamp::from_millis(1_600_000_005_000);
+    assert_eq!((run.job_id, run.created, run.updated, run.deleted), (job_id, made, changed, None));
+    for field in ["_created", "_updated", "name"] {
+        let sort = Some(Sort { field: field.to_owned(), is_descending: true });
+        let (is_active, is_deleted) = (Some(true), Some(false));
+        let jobs = JobQuery { is_active, is_deleted, sort: sort.clone(), ..JobQuery::default() };
+        assert_eq!(store.jobs(jobs).await.unwrap().len(), 1);
+        let statuses = vec![Status::Failing];
+        let runs = ExecutionQuery { statuses, is_deleted, sort, ..ExecutionQuery::latest_of(job_id) };
+        assert_eq!(store.executions(runs).await.unwrap(), std::slice::from_ref(run));
+    }
+    let errors = store.errors(ErrorQuery::default()).await.unwrap();
+    assert_eq!((errors.len(), errors[0].updated), (1, changed));
+    let sums = store.sums().await.unwrap();
+    assert_eq!((sums.processed, sums.failed), (2, 1));
+}
+
+#[tokio::test]
+async fn reads_what_version_3_has_added() {
+    let directory = from_sample(SAMPLES[2]);
+    let store = open(&directory);
+    let run = store.executions(ExecutionQuery::default()).await.unwrap().remove(0);
+    assert_eq!((run.workers_wanted, run.slicer_hostname.as_deref()), (Some(7), Some("node-1")));
+    assert_eq!((run.slicer_port, &run.metadata["note"]), (Some(45_680), &1.into()));
+    assert_eq!(store.assets().await.unwrap()[0].name, "standard");
+    assert_eq!(store.tokens().await.unwrap()[0].role, AccessRole::Operate);
+    assert_eq!(store.audit(ALL).await.unwrap()[0].action, "POST /v1/jobs");
+}
+
+#[test]
+fn dates_what_it_migrates_to_the_millisecond() {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(SAMPLES[1]).unwrap();
+    let change = "UPDATE jobs SET record = json_set(record, '$._created', '2024-02-29T23:59:59.999Z',
+        '$._updated', '1969-12-31T23:59:59.001Z', '$.job.active', json('false'))";
+    connection.execute_batch(change).unwrap();
+    migrate(&connection, schema::STEPS).unwrap();
+    let sql = "SELECT created, updated, is_active FROM jobs";
+    let found: (i64, i64, i64) =
+        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    assert_eq!(found, (1_709_251_199_999, -999, 0));
 }
 
 #[test]
