@@ -146,11 +146,6 @@ pub struct ControllerState {
 mod known {
     use super::{Deserialize, Deserializer, NOT_KNOWN, Serialize, Serializer};
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        clippy::ref_option,
-        reason = "serde prescribes the signature"
-    )]
     pub(super) fn serialize<S: Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
         match number {
             Some(number) => number.serialize(serializer),

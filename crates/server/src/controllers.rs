@@ -233,27 +233,25 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets executions without a controller that are over, with what the store says of them at last.
-    async fn forget_ended(&self) {
-        let left: Vec<ExId> = {
-            let state = self.state();
-            let left = state.entries.iter().filter(|(_, entry)| entry.has_left());
-            left.map(|(ex_id, _)| *ex_id).collect()
-        };
-        for ex_id in left {
-            let found = timeout(self.options.call_max, self.store.execution(ex_id)).await;
-            let Ok(Ok(found)) = found else { continue };
-            if found.as_ref().is_some_and(|execution| !execution.status.is_terminal()) {
-                continue;
-            }
-            let mut state = self.state();
-            if state.entries.get(&ex_id).is_some_and(Entry::has_left) {
-                state.entries.remove(&ex_id);
-                if let Some(execution) = found {
-                    state.totals.end(ex_id, &execution.stats);
-                }
+    /// Forgets an execution whose controller has left if it is over, with what the store says of it at last. Returns whether
+    /// nothing is left to do.
+    async fn forget_ended(&self, ex_id: ExId) -> bool {
+        if !self.state().entries.get(&ex_id).is_some_and(Entry::has_left) {
+            return true;
+        }
+        let found = timeout(self.options.call_max, self.store.execution(ex_id)).await;
+        let Ok(Ok(found)) = found else { return false };
+        if found.as_ref().is_some_and(|execution| !execution.status.is_terminal()) {
+            return false;
+        }
+        let mut state = self.state();
+        if state.entries.get(&ex_id).is_some_and(Entry::has_left) {
+            state.entries.remove(&ex_id);
+            if let Some(execution) = found {
+                state.totals.end(ex_id, &execution.stats);
             }
         }
+        true
     }
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 use teraslice_core::store::Sort;
-use teraslice_model::status::Status;
+use teraslice_model::{execution::Execution, status::Status};
 
 /// The statuses of executions that are not over.
 pub(crate) const NOT_ENDED: [Status; 8] = [
@@ -17,6 +17,15 @@ pub(crate) const NOT_ENDED: [Status; 8] = [
     Status::Paused,
     Status::Stopping,
 ];
+
+/// Returns an execution as clients see it.
+///
+/// Every controller can be started again elsewhere and goes on: all are what the original calls relocatable.
+pub(crate) fn execution(execution: &Execution) -> Map<String, Value> {
+    let mut document = execution.document();
+    document.entry("relocatable").or_insert(Value::Bool(true));
+    document
+}
 
 /// Returns a field; paths into a record are dotted.
 pub(crate) fn field<'a>(document: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {

@@ -34,17 +34,18 @@ pub(crate) enum Scaling {
 impl Scaling {
     /// Reads the one of `add`, `remove` and `total` that is given.
     pub(crate) fn read(params: &Params) -> Result<Self, Refusal> {
-        let makers: [(&str, fn(u32) -> Self); 3] =
-            [("add", Self::Add), ("remove", Self::Remove), ("total", Self::Total)];
-        let mut given =
-            makers.iter().filter_map(|(name, make)| params.get(name).map(|text| (name, make, text)));
-        let (Some((name, make, text)), None) = (given.next(), given.next()) else {
+        let given = ["add", "remove", "total"].map(|name| params.get(name).map(|text| (name, text)));
+        let mut given = given.into_iter().flatten();
+        let (Some((name, text)), None) = (given.next(), given.next()) else {
             return Err(Refusal::bad("one of the query parameters add, remove and total is needed"));
         };
-        let count = text
-            .parse()
-            .map_err(|_| Refusal::bad(format!("{name} must be a whole number from 0, found {text:?}")))?;
-        Ok(make(count))
+        let wrong = |_| Refusal::bad(format!("{name} must be a whole number from 0, found {text:?}"));
+        let count = text.parse().map_err(wrong)?;
+        Ok(match name {
+            "add" => Self::Add(count),
+            "remove" => Self::Remove(count),
+            _ => Self::Total(count),
+        })
     }
 }
 

@@ -12,8 +12,7 @@ pub trait Nodes: Send + Sync + 'static {
     /// Returns the free slots of all connected nodes; none when slots are not counted.
     fn free_slots(&self) -> Option<u64> {
         let nodes = self.state();
-        let free = nodes.values().filter(|node| node.is_connected()).map(|node| node.available);
-        free.fold(Some(0), |sum, free| Some(sum? + free?))
+        nodes.values().filter(|node| node.is_connected()).map(|node| node.available).sum()
     }
 }
 

@@ -97,7 +97,9 @@ impl Params {
             "asc" => false,
             "desc" => true,
             _ => {
-                return Err(Refusal::bad(format!("sort must be <field>:asc or <field>:desc, found {text:?}")));
+                return Err(Refusal::bad(format!(
+                    "sort must be <field>:asc or <field>:desc, found {text:?}"
+                )));
             }
         };
         if field.is_empty() || field.contains(',') {

@@ -10,7 +10,7 @@ use teraslice_core::{
 use teraslice_model::{execution::Stats, id::ExId};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{Live, Request, Shared};
@@ -155,12 +155,12 @@ impl Connection {
         }
     }
 
-    /// Changes the stored execution, unless it is over: then its controller has written everything.
+    /// Changes the stored execution. Once it is over its controller has written everything, unless it was killed.
     async fn store(&self, update: ExecutionUpdate) {
         let (ex_id, shared) = (self.ex_id, &self.shared);
         let stored = timeout(shared.options.call_max, async {
             match shared.store.execution(ex_id).await? {
-                Some(execution) if !execution.status.is_terminal() => {
+                Some(execution) if !execution.status.is_terminal() || is_ahead(&update, &execution.stats) => {
                     shared.store.update_execution(ex_id, update).await.map(|_| ())
                 }
                 _ => Ok(()),
@@ -186,6 +186,15 @@ impl Connection {
                 entry.reported.send_modify(|_| ());
             }
         }
-        shared.forget_ended().await;
+        // It comes back, or its execution ends without it.
+        while !shared.forget_ended(ex_id).await {
+            sleep(shared.options.store_every).await;
+        }
     }
+}
+
+/// Tells whether statistics are later than the stored ones.
+fn is_ahead(update: &ExecutionUpdate, stored: &Stats) -> bool {
+    let later = |stats: &Stats| stored.started.is_none() || stats.processed > stored.processed;
+    update.stats.as_ref().is_some_and(later)
 }

@@ -10,6 +10,7 @@ use super::{CLEANUP, DELETED, FILTER, FROM, SCALING, SIZE, SORT, STOPPING, jobs:
 use crate::{
     answer,
     app::App,
+    documents,
     endpoint::{Answered, Call, Content, Endpoint, Kind, Param},
     executions::Scaling,
     params::Params,
@@ -82,7 +83,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(call: Call) -> Answered {
     let executions = listed(&call.app, &call.params).await?;
-    let documents: Vec<_> = executions.iter().map(Execution::document).collect();
+    let documents: Vec<_> = executions.iter().map(documents::execution).collect();
     answer::json(&documents)
 }
 
@@ -107,7 +108,7 @@ pub(super) async fn listed(app: &App, params: &Params) -> Result<Vec<Execution>,
 }
 
 async fn show(call: Call) -> Answered {
-    answer::json(&call.app.execution(call.id("execution")?).await?.document())
+    answer::json(&documents::execution(&call.app.execution(call.id("execution")?).await?))
 }
 
 async fn all_errors(call: Call) -> Answered {

@@ -9,7 +9,7 @@ use super::{ACTIVE, CLEANUP, DELETED, EX, FILTER, FROM, SCALING, SIZE, SORT, STO
 use crate::{
     answer,
     app::App,
-    documents::field,
+    documents::{self, field},
     endpoint::{Answered, Call, Content, Endpoint, Kind, Param, Taken},
     executions::check_level,
     jobs::{Done, shown, warnings_shown},
@@ -172,7 +172,7 @@ async fn add_execution(
     }
     let latest = app.latest_execution(job_id).await?.filter(|execution| execution.deleted.is_none());
     let mut ex = Map::new();
-    if let Some(latest) = latest.map(|latest| latest.document()) {
+    if let Some(latest) = latest.as_ref().map(documents::execution) {
         for name in fields {
             if let Some(value) = field(&latest, name) {
                 ex.insert(name.clone(), value.clone());
@@ -231,7 +231,7 @@ async fn mark(call: Call, is_active: bool) -> Answered {
 }
 
 async fn latest(call: Call) -> Answered {
-    answer::json(&latest_of(&call).await?.document())
+    answer::json(&documents::execution(&latest_of(&call).await?))
 }
 
 async fn errors(call: Call) -> Answered {

@@ -1,12 +1,11 @@
 //! Text tables of jobs, executions, workers, nodes, controllers and assets.
 
 use serde_json::{Map, Value, json};
-use teraslice_model::execution::Execution;
 
 use super::{ACTIVE, DELETED, FILTER, FROM, SIZE, SORT, assets, cluster, executions, jobs};
 use crate::{
     answer,
-    documents::{field, object},
+    documents::{self, field, object},
     endpoint::{Answered, At, Call, Content, Endpoint, Kind, Param},
     params::Params,
     refusal::Refusal,
@@ -86,7 +85,7 @@ async fn show_jobs(call: Call) -> Answered {
 
 async fn show_executions(call: Call) -> Answered {
     let executions = executions::listed(&call.app, &call.params).await?;
-    let rows: Vec<_> = executions.iter().map(Execution::document).collect();
+    let rows: Vec<_> = executions.iter().map(documents::execution).collect();
     Ok(table(&call.params, &with_deleted(EXECUTIONS, &call.params)?, &rows, MISSING))
 }
 
