@@ -35,6 +35,8 @@ async fn main() -> Outcome {
         Some("fail") => Ok(ExitCode::from(3)),
         Some("refuse") => Ok(ExitCode::from(64)),
         Some("family") => family().await,
+        Some("eat") => eat().await,
+        Some("show") => show().await,
         Some("rest") => std::future::pending().await,
         Some("work") => work().await,
         Some("lead") => lead().await,
@@ -60,6 +62,32 @@ async fn instance() -> Outcome {
 /// Starts a process of its own, as a job's tools may, and ends as [`instance`] does.
 async fn family() -> Outcome {
     let _stays = Command::new(env::current_exe()?).arg("rest").spawn()?;
+    instance().await
+}
+
+/// Takes 256 MiB of memory once it is under limits.
+async fn eat() -> Outcome {
+    let is_limited = |limits: String| {
+        limits.lines().any(|line| line.starts_with("Max data size") && !line.contains("unlimited"))
+    };
+    while !fs::read_to_string("/proc/self/limits").is_ok_and(is_limited) {
+        tokio::task::yield_now().await;
+    }
+    let mut eaten = vec![0_u8; 256 << 20];
+    for page in eaten.chunks_mut(4096) {
+        page[0] = 1;
+    }
+    let _kept = std::hint::black_box(eaten);
+    instance().await
+}
+
+/// Writes down what it was started with.
+async fn show() -> Outcome {
+    let assignment = Assignment::from_environment()?;
+    let job = assignment.job()?;
+    let variables: std::collections::BTreeMap<_, _> = env::vars().collect();
+    let shown = serde_json::json!({"job": job.0, "env": variables});
+    fs::write(assignment.run_directory.join("shown"), shown.to_string())?;
     instance().await
 }
 

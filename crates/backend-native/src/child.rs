@@ -44,7 +44,9 @@ pub const CONTROLLER: &str = "execution_controller";
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
     /// It was not started by the native backend.
-    #[error("the environment variable {name} is not set: this process is started by a node or by `teraslice run`")]
+    #[error(
+        "the environment variable {name} is not set: this process is started by a node or by `teraslice run`"
+    )]
     Missing {
         /// The variable.
         name: &'static str,

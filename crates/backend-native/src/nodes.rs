@@ -45,11 +45,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+pub use self::view::{ActiveProcess, NodeState, NodeView};
 use self::{
     cluster::{Cluster, Moment},
     message::{FromNode, ProcessSpec, ToNode},
 };
-pub use self::view::{ActiveProcess, NodeState, NodeView};
 use crate::{hints, unused};
 
 /// What was killed has to be gone after this.
@@ -131,7 +131,8 @@ impl Nodes {
     #[must_use]
     pub fn new(options: NodesOptions, context: Context) -> Self {
         let saved = options.memory.as_deref().and_then(memory::read);
-        let cluster = saved.map(Cluster::restore).unwrap_or_default();
+        let mut cluster = saved.map(Cluster::restore).unwrap_or_default();
+        cluster.begin(Moment { now: context.now(), wall: context.wall() });
         let absent = cluster.absent();
         let (changes, _) = watch::channel(0);
         let shared = Arc::new(Shared {
@@ -162,7 +163,12 @@ impl Nodes {
     /// Talks to a node until one of the channels ends, or the node connects again. Returns at once.
     ///
     /// The first message has to be the node's hello, with the same name.
-    pub fn attach(&self, node_id: impl Into<String>, from: mpsc::Receiver<FromNode>, to: mpsc::Sender<ToNode>) {
+    pub fn attach(
+        &self,
+        node_id: impl Into<String>,
+        from: mpsc::Receiver<FromNode>,
+        to: mpsc::Sender<ToNode>,
+    ) {
         let connection = self.shared.connection_last.fetch_add(1, Ordering::Relaxed) + 1;
         let serving = connection::serve(Arc::clone(&self.shared), node_id.into(), connection, from, to);
         drop(self.shared.context.spawn(serving));
@@ -254,11 +260,12 @@ impl ClusterBackend for Nodes {
     }
 
     async fn adopt(&self, term: Term) -> Result<Snapshot, BackendError> {
-        self.shared.change(|cluster, _| {
+        self.shared.change(|cluster, at| {
             if term < cluster.revisions.term {
                 return Err(BackendError::Fenced { term });
             }
             cluster.revisions.term = term;
+            cluster.begin(at);
             Ok(())
         })?;
         *self.term.lock().unwrap_or_else(PoisonError::into_inner) = term;

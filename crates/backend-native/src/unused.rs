@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn names_the_nodes_that_do_not_enforce_a_limit() {
-        let job = checked(&json!({"memory": 1_000_000_000, "cpu": 1, "targets": [{"key": "a", "value": "b"}]}));
+        let job =
+            checked(&json!({"memory": 1_000_000_000, "cpu": 1, "targets": [{"key": "a", "value": "b"}]}));
         let (able, unable) = (node(Means::CgroupV2, Means::CgroupV2), node(Means::DataSize, Means::None));
         assert_eq!(warnings_on_nodes(&job, [&able].into_iter()).len(), 1, "targets only");
         let warnings = warnings_on_nodes(&job, [&able, &unable].into_iter());

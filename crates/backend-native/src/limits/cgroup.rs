@@ -146,8 +146,7 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn new(version: Means, parent: &Path, name: &str) -> Self {
-        let name: String =
-            name.chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '-' }).collect();
+        let name: String = name.chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '-' }).collect();
         Self { version, directory: parent.join(format!("teraslice-{name}")) }
     }
 
@@ -188,8 +187,7 @@ impl Group {
 
     /// Tells whether the kernel has killed something in it for lack of memory.
     pub(super) fn has_killed(&self) -> bool {
-        let file =
-            if self.version == Means::CgroupV2 { "memory.events" } else { "memory.oom_control" };
+        let file = if self.version == Means::CgroupV2 { "memory.events" } else { "memory.oom_control" };
         let text = fs::read_to_string(self.directory.join(file)).unwrap_or_default();
         let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         kills.and_then(|count| count.trim().parse::<u64>().ok()).is_some_and(|count| count > 0)
@@ -253,7 +251,9 @@ mod tests {
 
     #[test]
     fn turns_cores_into_a_quota() {
-        for (cores, quota) in [(0.5, 50_000), (2.0, 200_000), (0.000_1, 1_000), (-1.0, 1_000), (f64::NAN, 1_000)] {
+        for (cores, quota) in
+            [(0.5, 50_000), (2.0, 200_000), (0.000_1, 1_000), (-1.0, 1_000), (f64::NAN, 1_000)]
+        {
             assert_eq!(quota_us(cores), quota);
         }
     }

@@ -52,9 +52,9 @@ pub struct AgentOptions {
     pub host: String,
     /// How many processes it runs at the most.
     pub slots: u32,
-    /// How controllers are started.
+    /// How controllers are started. The run directory is to be this node's alone.
     pub controller: ProcessTemplate,
-    /// How workers are started.
+    /// How workers are started. The run directory is to be this node's alone.
     pub worker: ProcessTemplate,
     /// Everything is told this often, whatever happens (default 5 s).
     pub state_interval: Duration,
@@ -159,9 +159,9 @@ impl Agent {
     pub async fn open(options: AgentOptions, context: Context) -> Result<Self, BackendError> {
         let limiter = Limiter::detect(&options.cgroups);
         let enforced = limiter.enforced();
-        tracing::info!(memory = ?enforced.memory, cpu = ?enforced.cpu, "limits of processes are enforced by");
+        tracing::info!(memory = ?enforced.memory, cpu = ?enforced.cpu, "limits of processes");
         if enforced.cpu == Means::None {
-            tracing::warn!("limits of processor time are not enforced: there are no control groups to write to");
+            tracing::warn!("limits of processor time are not enforced: no control group can be written to");
         }
         let events = hints::channel();
         // Nodes may share a machine.
@@ -297,7 +297,8 @@ impl Shared {
 
     fn forget(&self, key: ProcessKey) {
         let mut local = self.local();
-        if local.get(&key).is_some_and(|local| !local.stage.is_live()) {
+        // One that has ended at once may still be on its way out of there.
+        if self.processes.knows(&key) || local.get(&key).is_some_and(|local| !local.stage.is_live()) {
             local.remove(&key);
         }
         let is_any_starting = local.keys().any(|other| other.ex_id == key.ex_id);

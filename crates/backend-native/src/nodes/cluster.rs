@@ -52,6 +52,8 @@ pub(super) struct Cluster {
     orders: BTreeMap<ExId, u64>,
     order_last: u64,
     incarnation_last: u64,
+    /// What this master starts itself comes after this.
+    born: u64,
     /// Nodes that were given up: what they run up to this incarnation is no longer wanted.
     fences: BTreeMap<String, u64>,
     /// Executions of which something has changed since anybody asked.
@@ -253,13 +255,19 @@ impl Cluster {
                 return Some(ToNode::Kill { process });
             }
             let place = self.processes.get(&process.place());
-            let known =
-                place.filter(|it| it.incarnation == process.incarnation && it.node.as_deref() == Some(node_id));
-            let Some(known) = known.filter(|it| it.is_live()) else { return Some(ToNode::Forget { process }) };
+            let known = place
+                .filter(|it| it.incarnation == process.incarnation && it.node.as_deref() == Some(node_id));
+            let Some(known) = known.filter(|it| it.is_live()) else {
+                return Some(ToNode::Forget { process });
+            };
             if let Some(kill_at) = known.kill_at {
                 let grace = kill_at.saturating_duration_since(now);
                 let is_over = grace.is_zero();
-                return Some(if is_over { ToNode::Kill { process } } else { ToNode::Stop { process, grace } });
+                return Some(if is_over {
+                    ToNode::Kill { process }
+                } else {
+                    ToNode::Stop { process, grace }
+                });
             }
             if let (Stage::Placed, Some(job)) = (&known.stage, &known.job) {
                 let mut spec = spec(process, known.job_id, job);
@@ -268,6 +276,11 @@ impl Cluster {
             }
         }
         None
+    }
+
+    /// Begins to start processes: what is there already is another's.
+    pub(super) fn begin(&mut self, at: Moment) {
+        self.born = self.next_incarnation(at.wall);
     }
 
     /// Returns a number that no process had before, after a restart of the master included.

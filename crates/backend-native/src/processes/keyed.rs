@@ -44,7 +44,8 @@ impl Processes {
 
     /// Asks all to leave; returns whether something still runs.
     pub(crate) fn end_all(&self, how: Retire) -> bool {
-        let live = self.lock().values().filter(|it| it.phase.is_live()).map(|it| it.found.key).collect::<Vec<_>>();
+        let live =
+            self.lock().values().filter(|it| it.phase.is_live()).map(|it| it.found.key).collect::<Vec<_>>();
         for key in &live {
             self.end(key, how);
         }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use teraslice_backend_native::{Mode, NativeBackend, NativeOptions};
+use teraslice_backend_native::{Mode, NativeBackend, NativeOptions, nodes::Nodes};
 use teraslice_core::{
     backend::Instance,
     conformance::backend::{self, Cluster},
     context::Context,
 };
 
-use crate::support::{Idle, Place, ready};
+use crate::{
+    fleet::Fleet,
+    support::{Idle, Place, ready},
+};
 
 /// Everything in tasks of this process.
 struct Tasks(NativeBackend);
@@ -39,6 +42,29 @@ impl Cluster for Processes {
     async fn ready(&self, instances: &[Instance]) {
         ready(&self.0.run_directory(), instances).await;
     }
+}
+
+/// Everything in processes of two nodes.
+impl Cluster for Fleet {
+    type Backend = Nodes;
+
+    fn connect(&self) -> Nodes {
+        self.nodes.handle()
+    }
+
+    async fn ready(&self, instances: &[Instance]) {
+        Self::ready(self, instances).await;
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_laws_with_nodes() {
+    backend::run(async || Fleet::of(&[("one", 4), ("two", 4)]).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_laws_with_nodes_on_many_threads() {
+    backend::run(async || Fleet::of(&[("one", 4), ("two", 4)]).await).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 
 mod conformance;
 mod engine;
+mod fleet;
+mod nodes;
 mod processes;
 mod stage;
 mod support;

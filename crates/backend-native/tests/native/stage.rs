@@ -118,6 +118,10 @@ pub(crate) fn execution(byte: u8, status: Status) -> Execution {
         recovered_execution: None,
         recovered_slice_type: None,
         metadata: serde_json::Map::new(),
+        workers_wanted: None,
+        slicer_hostname: None,
+        slicer_port: None,
+        deleted: None,
         created: now,
         updated: now,
     }

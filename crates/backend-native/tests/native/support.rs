@@ -120,12 +120,17 @@ pub(crate) async fn ready(run_directory: &Path, instances: &[Instance]) {
 
 /// Waits for a state.
 pub(crate) async fn until(state: &str, is_reached: impl AsyncFn() -> bool) {
+    within(PATIENCE, state, is_reached).await;
+}
+
+/// Waits for a state, as long as it is told.
+pub(crate) async fn within(limit: Duration, state: &str, is_reached: impl AsyncFn() -> bool) {
     let reached = async {
         while !is_reached().await {
-            sleep(Duration::from_millis(2)).await;
+            sleep(limit / 10_000).await;
         }
     };
-    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("not in time: {state}"));
+    timeout(limit, reached).await.unwrap_or_else(|_| panic!("not in time: {state}"));
 }
 
 /// Lists the live processes whose environment says that they belong to a cluster, whoever has started them.

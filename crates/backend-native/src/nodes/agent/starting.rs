@@ -112,7 +112,8 @@ impl Shared {
                         .map_err(|error| format!("failed to write to the run directory: {error}"))
                 })
             };
-            cell.get_or_try_init(bring).await.map(|()| ())
+            cell.get_or_try_init(bring).await?;
+            Ok(())
         }
     }
 

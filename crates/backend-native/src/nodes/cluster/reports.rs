@@ -13,15 +13,6 @@ use super::{
 /// Nodes that were given up are remembered, so many of them.
 const FENCES_MAX: usize = 1_000;
 
-/// How much a list says about what the master does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
-    /// The first word of a connection: what has ended unknown to the master is news.
-    First,
-    /// Later: what has ended unknown to the master was retired meanwhile.
-    Later,
-}
-
 impl Cluster {
     /// Takes in a node that has connected, anew or again, and compares what runs there with what is wanted.
     pub(in super::super) fn connect(
@@ -52,18 +43,18 @@ impl Cluster {
         }
         self.is_changed = true;
         self.touch(&node_id);
-        self.compare(&node_id, reports, Trust::First, at);
+        self.compare(&node_id, reports, at);
         self.fences.remove(&node_id);
     }
 
     /// Takes in the list of everything that a node runs.
     pub(in super::super) fn listed(&mut self, node_id: &str, reports: Vec<ProcessReport>, at: Moment) {
-        self.compare(node_id, reports, Trust::Later, at);
+        self.compare(node_id, reports, at);
     }
 
     /// Takes in the news of one process.
     pub(in super::super) fn reported(&mut self, node_id: &str, report: ProcessReport, at: Moment) {
-        self.take(node_id, report, Trust::Later, at);
+        self.take(node_id, report, at);
     }
 
     /// Notes that a node wants no more processes.
@@ -74,10 +65,10 @@ impl Cluster {
         }
     }
 
-    fn compare(&mut self, node_id: &str, reports: Vec<ProcessReport>, trust: Trust, at: Moment) {
+    fn compare(&mut self, node_id: &str, reports: Vec<ProcessReport>, at: Moment) {
         let seen: BTreeSet<_> = reports.iter().map(|report| report.key).collect();
         for report in reports {
-            self.take(node_id, report, trust, at);
+            self.take(node_id, report, at);
         }
         let is_missing = |key: &ProcessKey, process: &Process| {
             process.is_live() && process.node.as_deref() == Some(node_id) && !seen.contains(key)
@@ -99,7 +90,7 @@ impl Cluster {
         }
     }
 
-    fn take(&mut self, node_id: &str, report: ProcessReport, trust: Trust, at: Moment) {
+    fn take(&mut self, node_id: &str, report: ProcessReport, at: Moment) {
         let key = report.key;
         self.incarnation_last = self.incarnation_last.max(key.incarnation);
         let Some(node) = self.nodes.get_mut(node_id) else { return };
@@ -115,7 +106,8 @@ impl Cluster {
             Some(known) if known.incarnation == key.incarnation => self.update(node_id, report, at),
             Some(known) if known.incarnation > key.incarnation => self.refuse(node_id, &report),
             _ if is_fenced => self.refuse(node_id, &report),
-            _ if !report.stage.is_live() && trust == Trust::Later => self.tell(node_id, key),
+            // It was retired meanwhile.
+            _ if !report.stage.is_live() && key.incarnation > self.born => self.tell(node_id, key),
             _ => self.adopt(node_id, report),
         }
     }
@@ -217,7 +209,8 @@ impl Cluster {
         }
         self.is_changed = true;
         self.touch(node_id);
-        let has_processes = self.processes.values().any(|it| it.is_live() && it.node.as_deref() == Some(node_id));
+        let has_processes =
+            self.processes.values().any(|it| it.is_live() && it.node.as_deref() == Some(node_id));
         let node = self.nodes.get_mut(node_id).expect("its connection is current");
         if !has_processes && node.unwanted.is_empty() {
             self.nodes.remove(node_id);
@@ -253,7 +246,8 @@ impl Cluster {
 
     /// Notes that everything on a node looks different now.
     fn touch(&mut self, node_id: &str) {
-        let there = self.processes.iter().filter(|(_, it)| it.is_live() && it.node.as_deref() == Some(node_id));
+        let there =
+            self.processes.iter().filter(|(_, it)| it.is_live() && it.node.as_deref() == Some(node_id));
         let executions: Vec<_> = there.map(|(place, _)| place.ex_id).collect();
         self.changed.extend(executions);
     }

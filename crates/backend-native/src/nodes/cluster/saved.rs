@@ -53,7 +53,8 @@ impl Cluster {
                 since: process.since,
             });
         }
-        let unwanted = self.nodes.iter().flat_map(|(id, node)| node.unwanted.iter().map(|key| (id.clone(), *key)));
+        let unwanted =
+            self.nodes.iter().flat_map(|(id, node)| node.unwanted.iter().map(|key| (id.clone(), *key)));
         Saved {
             version: VERSION,
             term: self.revisions.term,

@@ -134,7 +134,8 @@ fn says_why_somebody_waits_and_serves_them_when_a_slot_is_free() {
     bench.connect("a", 3, Vec::new());
     assert_eq!(bench.phases(1), vec![Phase::Starting; 2]);
     bench.ensure(2, 1);
-    let reason = "not enough free slots: 2 of 3 slots on 1 nodes are taken, and an execution needs two to begin";
+    let reason =
+        "not enough free slots: 2 of 3 slots on 1 nodes are taken, and an execution needs two to begin";
     assert_eq!(bench.phases(2)[0], Phase::Waiting(reason.to_owned()));
     bench.ensure(1, 2);
     let reason = "no free slot: 3 of 3 slots on 1 nodes are taken";
@@ -215,7 +216,10 @@ fn gives_up_a_node_and_kills_what_it_runs_when_it_is_back() {
     assert_eq!(bench.cluster.retire(ex(1), Generation(1), Retire::Kill, moment()), []);
     assert_eq!(bench.phases(1), []);
     bench.connect("a", 2, running.clone());
-    assert_eq!(bench.told("a"), running.iter().map(|it| ToNode::Kill { process: it.key }).collect::<Vec<_>>());
+    assert_eq!(
+        bench.told("a"),
+        running.iter().map(|it| ToNode::Kill { process: it.key }).collect::<Vec<_>>()
+    );
     assert_eq!(bench.cluster.view()[0].available, 0, "until they are gone");
     for report in &running {
         bench.end("a", report, ExitReason::Signal(9));
@@ -267,6 +271,32 @@ fn takes_in_what_another_master_has_started() {
     assert_eq!(second.told("a"), [], "all that is wanted is there");
     second.ensure(1, 0);
     assert!(matches!(second.told("a")[..], [ToNode::Stop { .. }]));
+}
+
+#[test]
+fn hears_how_something_ended_while_there_was_no_master() {
+    let mut first = Bench::new(&[("a", 2)]);
+    first.ensure(1, 1);
+    let running = first.run("a");
+    let ended = |report: &ProcessReport| ProcessReport {
+        stage: ReportedStage::Exited(ExitReason::Code(64)),
+        ..report.clone()
+    };
+    let mut second = Bench::new(&[]);
+    let later = Timestamp::from_millis(moment().wall.as_millis() + 1);
+    second.cluster.begin(Moment { wall: later, ..moment() });
+    second.connect("a", 2, vec![ended(&running[0])]);
+    assert_eq!(second.phases(1), [Phase::Exited(ExitReason::Code(64))]);
+    assert_eq!(second.told("a"), [ToNode::Forget { process: running[0].key }]);
+    second.cluster.retire(ex(1), Generation(1), Retire::Kill, moment());
+    second.ensure(1, 1);
+    let own = second.run("a");
+    for report in &own {
+        second.end("a", report, ExitReason::Completed);
+    }
+    second.cluster.retire(ex(1), Generation(1), Retire::Kill, moment());
+    second.connect("a", 2, own.iter().map(ended).collect());
+    assert_eq!(second.phases(1), [], "it was retired");
 }
 
 #[test]

@@ -93,7 +93,9 @@ impl Cluster {
 
     /// Asks a process to leave. Asked again, the shorter grace counts. Who waits for a place just goes.
     fn leave(&mut self, place: Place, how: Retire, at: Moment) {
-        let Some(process) = self.processes.get_mut(&place).filter(|process| process.is_live()) else { return };
+        let Some(process) = self.processes.get_mut(&place).filter(|process| process.is_live()) else {
+            return;
+        };
         if process.stage == Stage::Waiting {
             self.processes.remove(&place);
             self.changed.insert(place.ex_id);
