@@ -64,6 +64,8 @@ pub(crate) enum Kind {
     /// A whole number from 0 to this.
     Whole(u64),
     OneOf(&'static [&'static str]),
+    /// Text that a regular expression matches.
+    Pattern(&'static str),
 }
 
 /// A request's body.

@@ -18,7 +18,7 @@ const TRIES: u32 = 8;
 /// Workers of an execution at most.
 pub(crate) const WORKERS_MAX: u32 = 10_000;
 /// The levels that a log can have.
-const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "fatal"];
+pub(crate) const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "fatal"];
 
 /// How the workers of an execution are to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +175,11 @@ impl App {
 /// Refuses a level that no log can have.
 pub(crate) fn check_level(level: Option<&str>) -> Result<&str, Refusal> {
     level.filter(|level| LEVELS.contains(level)).ok_or_else(|| {
-        Refusal::bad(format!("log_level must be one of {}, found {level:?}", LEVELS.join(", ")))
+        Refusal::bad(format!(
+            "log_level must be one of {}, found {:?}",
+            LEVELS.join(", "),
+            level.unwrap_or_default()
+        ))
     })
 }
 

@@ -2,7 +2,7 @@
 
 mod schemas;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use teraslice_model::record::VERSION;
 
@@ -83,16 +83,23 @@ fn operation_id(endpoint: &Endpoint) -> String {
 
 fn parameters(endpoint: &Endpoint, path: &str) -> Vec<Value> {
     let is_uuid = endpoint.path.starts_with("/jobs/") || endpoint.path.starts_with("/ex/");
+    let is_asset_id = endpoint.path == "/assets/{id}" && endpoint.method == Method::DELETE;
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let in_path = names.map(|name| {
-        let schema =
-            if is_uuid { json!({"type": "string", "format": "uuid"}) } else { json!({"type": "string"}) };
+        let schema = if is_uuid {
+            json!({"type": "string", "format": "uuid"})
+        } else if is_asset_id {
+            json!({"type": "string", "minLength": 40, "maxLength": 40})
+        } else {
+            json!({"type": "string"})
+        };
         json!({"name": name, "in": "path", "required": true, "schema": schema})
     });
     let in_query = endpoint.params.iter().map(|Param { name, kind, about }| {
         let schema = match kind {
             Kind::Text => json!({"type": "string"}),
             Kind::Whole(max) => json!({"type": "integer", "minimum": 0, "maximum": max}),
+            Kind::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
             Kind::OneOf(words) => json!({"type": "string", "enum": words}),
         };
         json!({"name": name, "in": "query", "description": about, "schema": schema})

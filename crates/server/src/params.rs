@@ -8,6 +8,8 @@ use teraslice_model::filter::Filter;
 
 use crate::refusal::Refusal;
 
+/// The largest number that every JSON reader keeps exactly.
+pub(crate) const COUNT_MAX: u64 = (1 << 53) - 1;
 /// The length of a list when nobody says.
 const SIZE_DEFAULT: u64 = 100;
 
@@ -68,25 +70,32 @@ impl Params {
     /// Returns a time in milliseconds.
     pub(crate) fn millis(&self, name: &str) -> Result<Option<Duration>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
+        let millis = text.parse().ok().filter(|millis| *millis <= COUNT_MAX);
         let millis =
-            text.parse().map_err(|_| Refusal::bad(format!("{name} must be milliseconds, found {text:?}")))?;
+            millis.ok_or_else(|| Refusal::bad(format!("{name} must be milliseconds, found {text:?}")))?;
         Ok(Some(Duration::from_millis(millis)))
     }
 
-    /// Returns which part of a list is wanted. Numbers that are none are answered 500, as in the original.
+    /// Returns which part of a list is wanted.
     pub(crate) fn page(&self, size_max: u64) -> Result<Page, Refusal> {
-        let whole = |name: &str, default: u64| match self.get(name) {
-            None => Ok(default),
-            Some(text) => text.parse::<u64>().map_err(|_| {
-                Refusal::internal(format!("{name} must be a whole number from 0, found {text:?}"))
-            }),
+        let whole = |name: &str, default: u64, max: u64| {
+            let Some(text) = self.get(name) else { return Ok(default) };
+            let number = text.parse().ok().filter(|number| *number <= max);
+            number.ok_or_else(|| {
+                Refusal::bad(format!("{name} must be a whole number from 0 to {max}, found {text:?}"))
+            })
         };
-        let (from, size) = (whole("from", 0)?, whole("size", SIZE_DEFAULT)?);
-        if size > size_max {
-            return Err(Refusal::bad(format!("size must be at most {size_max}, found {size}")));
+        Ok(Page { from: whole("from", 0, COUNT_MAX)?, size: whole("size", SIZE_DEFAULT, size_max)? })
+    }
+
+    /// Returns which part of a list is wanted, on routes that the original has: it answers 500 to what is no number.
+    pub(crate) fn page_of_original(&self, size_max: u64) -> Result<Page, Refusal> {
+        for name in ["from", "size"] {
+            if let Some(text) = self.get(name).filter(|text| text.parse::<i128>().is_err()) {
+                return Err(Refusal::internal(format!("{name} must be a whole number, found {text:?}")));
+            }
         }
-        // The store counts with signed numbers.
-        Ok(Page { from: from.min(i64::MAX.unsigned_abs()), size })
+        self.page(size_max)
     }
 
     /// Returns the wanted order.
@@ -102,7 +111,7 @@ impl Params {
                 )));
             }
         };
-        if field.is_empty() || field.contains(',') {
+        if field.is_empty() || field.contains([',', ':']) {
             return Err(Refusal::bad(format!("sort takes one field, found {text:?}")));
         }
         Ok(Sort { field: field.to_owned(), is_descending })
@@ -112,7 +121,7 @@ impl Params {
     pub(crate) fn listing(&self, size_max: u64, sort: &str) -> Result<Listing, Refusal> {
         let filter = self.get("filter").map(Filter::parse).transpose();
         Ok(Listing {
-            page: self.page(size_max)?,
+            page: self.page_of_original(size_max)?,
             sort: Some(self.sort(sort)?),
             filter: filter.map_err(|error| Refusal::bad(error.to_string()))?,
         })
@@ -139,8 +148,9 @@ mod tests {
     fn reads_pages_and_refuses_what_is_no_number() {
         assert_eq!(params("").page(1_000).unwrap(), Page { from: 0, size: 100 });
         assert_eq!(params("from=7&size=3").page(1_000).unwrap(), Page { from: 7, size: 3 });
-        for (query, status) in [("size=x", 500), ("from=-1", 500), ("from=1.5", 500), ("size=1001", 400)] {
-            assert_eq!(params(query).page(1_000).unwrap_err().status, status, "{query}");
+        for (query, status) in [("size=x", 500), ("from=1.5", 500), ("from=-1", 400), ("size=1001", 400)] {
+            assert_eq!(params(query).page(1_000).unwrap_err().status, 400, "{query}");
+            assert_eq!(params(query).page_of_original(1_000).unwrap_err().status, status, "{query}");
         }
     }
 
@@ -149,7 +159,7 @@ mod tests {
         let sort = |query: &str| params(query).sort("_updated:desc");
         assert_eq!(sort("").unwrap(), Sort { field: "_updated".to_owned(), is_descending: true });
         assert_eq!(sort("sort=name").unwrap(), Sort { field: "name".to_owned(), is_descending: false });
-        for query in ["sort=name:down", "sort=:asc", "sort=a,b:asc"] {
+        for query in ["sort=name:down", "sort=:asc", "sort=a,b:asc", "sort=a:b:asc"] {
             assert_eq!(sort(query).unwrap_err().status, 400, "{query}");
         }
     }

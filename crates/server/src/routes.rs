@@ -11,10 +11,8 @@ mod text;
 use crate::{
     endpoint::{Endpoint, Kind, Param},
     executions::WORKERS_MAX,
+    params::COUNT_MAX,
 };
-
-/// The largest number that every JSON reader keeps exactly.
-const COUNT_MAX: u64 = (1 << 53) - 1;
 
 const FROM: Param =
     Param { name: "from", kind: Kind::Whole(COUNT_MAX), about: "How many records to skip (default 0)." };
@@ -25,7 +23,7 @@ const SIZE: Param = Param {
 };
 const SORT: Param = Param {
     name: "sort",
-    kind: Kind::Text,
+    kind: Kind::Pattern("^([^,:]+(:(asc|desc))?)?$"),
     about: "`<field>:asc` or `<field>:desc` (default `_updated:desc`, assets `_created:desc`).",
 };
 const FILTER: Param =
@@ -51,7 +49,11 @@ const CLEANUP: [Param; 2] = [
         kind: Kind::OneOf(&["all", "errors", "pending", ""]),
         about: "Replay only these slices, then end; absent: replay all that are not completed, and go on slicing.",
     },
-    Param { name: "cleanup", kind: Kind::Text, about: "The same, under its earlier name." },
+    Param {
+        name: "cleanup",
+        kind: Kind::OneOf(&["all", "errors", "pending", ""]),
+        about: "The same, under its earlier name.",
+    },
 ];
 const STOPPING: [Param; 3] = [
     Param { name: "timeout", kind: Kind::Whole(COUNT_MAX), about: "Milliseconds to wait at most." },

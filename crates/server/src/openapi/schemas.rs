@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 use teraslice_api::explanation::Cause;
 use teraslice_model::status::Status;
 
+use crate::{executions::LEVELS, params::COUNT_MAX};
+
 /// Returns every schema, by name.
 pub(super) fn all() -> Value {
     let mut all = Map::new();
@@ -165,7 +167,10 @@ fn jobs() -> Vec<Named> {
         ("Submitted", partial(&["job_id"], json!({"job_id": uuid(), "ex_id": uuid(), "warnings": warnings}))),
         ("Status", partial(&["status"], json!({"status": statuses(), "message": text()}))),
         ("Message", full(json!({"message": text()}))),
-        ("Settings", json!({"type": "object", "properties": {"log_level": text()}})),
+        (
+            "Settings",
+            json!({"type": "object", "properties": {"log_level": {"type": "string", "enum": LEVELS}}}),
+        ),
         ("SettingsAnswer", full(json!({"exId": uuid(), "level": text()}))),
     ]
 }
@@ -220,7 +225,7 @@ fn slices() -> Vec<Named> {
             json!({
                 "type": "object",
                 "properties": {
-                    "numbers": {"type": "array", "items": whole()},
+                    "numbers": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": COUNT_MAX}},
                     "op": {"type": ["string", "null"]},
                     "again": flag(),
                 },

@@ -97,7 +97,7 @@ pub(super) async fn listed(
     name: &str,
     version: &str,
 ) -> Result<Vec<Map<String, Value>>, Refusal> {
-    let (page, order) = (params.page(app.options.list_len_max)?, params.sort("_created:desc")?);
+    let (page, order) = (params.page_of_original(app.options.list_len_max)?, params.sort("_created:desc")?);
     let assets = app.services.library.list().await?;
     let is_wanted = |asset: &AssetRecord| {
         (name.is_empty() || matches(name, &asset.name))
@@ -139,7 +139,7 @@ async fn fetch(call: Call) -> Answered {
 
 async fn delete(call: Call) -> Answered {
     let id = call.path("id").to_owned();
-    if id.len() != ID_LEN {
+    if id.chars().count() != ID_LEN {
         let message = format!("parameter asset_id must be {ID_LEN} characters, found {id:?}");
         return Err(Refusal::bad(message).text_only());
     }

@@ -29,15 +29,15 @@ const WHICH: Param = Param {
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let all = vec![
         Endpoint::get("/ex/{id}/slices", slices)
-            .summary("Lists slices of an execution by slicer and order; a number that is none is answered 500")
+            .summary("Lists slices of an execution by slicer and order")
             .params(&[STATE, FROM, SIZE])
             .gives(Content::List("Slice"))
-            .refuses(&[400, 404, 500]),
+            .refuses(&[400, 404]),
         Endpoint::get("/ex/{id}/dead_letters", dead_letters)
-            .summary("Lists refused records that were kept; a number that is none is answered 500")
+            .summary("Lists refused records that were kept")
             .params(&[WHICH, FROM, SIZE])
             .gives(Content::List("DeadLetter"))
-            .refuses(&[400, 404, 500]),
+            .refuses(&[400, 404]),
         Endpoint::post("/ex/{id}/dead_letters/_replay", replay)
             .summary("Runs dead letters through their job again, in new executions; a job that cannot is answered 500")
             .body(Taken::Json("ReplayRequest"))

@@ -131,7 +131,7 @@ async fn show_assets(call: Call) -> Answered {
 
 /// Shows the wanted part of a list that is not paged yet.
 fn paged(call: &Call, columns: &[&str], rows: Vec<Map<String, Value>>) -> Answered {
-    let page = call.params.page(call.app.options.list_len_max)?;
+    let page = call.params.page_of_original(call.app.options.list_len_max)?;
     let from = usize::try_from(page.from).unwrap_or(usize::MAX);
     let size = usize::try_from(page.size).unwrap_or(usize::MAX);
     let rows: Vec<_> = rows.into_iter().skip(from).take(size).collect();

@@ -31,7 +31,7 @@ async fn lists_what_was_changed_last_first() {
     assert_eq!(names(&stage, "/jobs?sort=name:asc").await, ["a", "b", "c"]);
     assert_eq!(names(&stage, "/jobs?sort=workers").await, ["a", "b", "c"]);
     assert!(names(&stage, "/jobs?size=0").await.is_empty());
-    assert!(names(&stage, "/jobs?from=18446744073709551615").await.is_empty());
+    assert!(names(&stage, "/jobs?from=9007199254740991").await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,7 +49,7 @@ async fn refuses_lists_that_cannot_be() {
         ("size=10001", 400),
         ("sort=name:up", 400),
         ("deleted=maybe", 400),
-        ("from=-1", 500),
+        ("from=-1", 400),
         ("size=1e3", 500),
     ] {
         for path in ["/jobs", "/ex", "/txt/jobs"] {
