@@ -1,6 +1,6 @@
 //! What the master serves to controllers, nodes and workers: part of its HTTP server, on the same port.
 
-mod desk;
+mod service;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +22,7 @@ use crate::{
     duplex::{Duplex, Pulse},
     peer::MESSAGE_SLACK,
     secret::ClusterKey,
-    store::{Access, Counter},
+    store::{Access, StoreService},
     wire::v1::{master_server::MasterServer, store_server::StoreServer},
 };
 
@@ -92,7 +92,6 @@ pub struct Accepted<NodeIn, NodeOut> {
 
 /// Makes the routes, to be merged into the master's HTTP server, and where connections come out. What nodes say and are told
 /// is up to the caller.
-#[must_use]
 pub fn serve<NodeIn, NodeOut>(
     options: MasterOptions,
     context: &Context,
@@ -104,13 +103,13 @@ where
     let len_max = options.message_len_max.saturating_add(MESSAGE_SLACK);
     let (controllers, taken_controllers) = mpsc::channel(ACCEPTED_MAX);
     let (nodes, taken_nodes) = mpsc::channel(ACCEPTED_MAX);
-    let counter = Counter::new(&options, context);
-    let desk = desk::Desk { options, context: context.clone(), controllers, nodes };
+    let store = StoreService::new(&options, context);
+    let master = service::MasterService { options, context: context.clone(), controllers, nodes };
     let routes = Routes::new(
-        MasterServer::new(desk).max_decoding_message_size(len_max).max_encoding_message_size(len_max),
+        MasterServer::new(master).max_decoding_message_size(len_max).max_encoding_message_size(len_max),
     )
     .add_service(
-        StoreServer::new(counter).max_decoding_message_size(len_max).max_encoding_message_size(len_max),
+        StoreServer::new(store).max_decoding_message_size(len_max).max_encoding_message_size(len_max),
     );
     // Of two merged routers only one may say what happens to paths that neither knows.
     let router = routes.into_axum_router().reset_fallback();

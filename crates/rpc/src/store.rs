@@ -4,13 +4,13 @@
 //! is large goes in parts, so that nothing is limited by the length of a message.
 
 mod call;
-mod counter;
 mod order;
 mod remote;
+mod service;
 
 #[cfg(test)]
 mod tests;
 
-pub use counter::Access;
-pub(crate) use counter::Counter;
 pub use remote::{RemoteOptions, RemoteStore};
+pub use service::Access;
+pub(crate) use service::StoreService;

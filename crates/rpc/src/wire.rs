@@ -5,7 +5,13 @@ mod ledger;
 mod link;
 mod slice;
 
-#[expect(unreachable_pub, reason = "generated code")]
+#[expect(
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    reason = "generated code"
+)]
 pub(crate) mod v1 {
     tonic::include_proto!("teraslice.v1");
 }

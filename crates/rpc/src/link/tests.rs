@@ -263,7 +263,7 @@ async fn lets_the_same_incarnation_come_back_after_a_cut() {
 async fn closes_sessions_both_of_whose_ends_hear_nothing() {
     let (mut bench, mut controller) = Bench::new(|options| {
         options.ping_every = Duration::from_millis(20);
-        options.ping_max = Duration::from_millis(100);
+        options.ping_max = Duration::from_millis(500);
     })
     .await;
     let relay = Relay::to(bench.port, &bench.context).await;

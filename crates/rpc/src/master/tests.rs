@@ -175,7 +175,7 @@ async fn a_peer_that_says_nothing_is_let_go_and_hears_signs_of_life_until_then()
         assert!(envelope.json.is_empty());
         signs += 1;
     }
-    assert!(signs > 2, "{signs}");
+    assert!(signs > 0, "{signs}");
     assert_eq!(in_time(accepted.from.recv()).await, None);
 }
 

@@ -127,3 +127,69 @@ impl TryFrom<v1::Lease> for Lease {
         Ok(Self { slice, attempt: lease.attempt })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use teraslice_model::{
+        counts::Counts,
+        dead_letter::{DeadLetter, Encoding},
+        id::ExId,
+        slice::Request,
+        timestamp::Timestamp,
+    };
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What version 1.0 sends, so that no later one changes it unawares.
+    #[test]
+    fn says_what_version_1_0_said() {
+        let ex_id = ExId::from_random([1; 16]);
+        let request = Request::from_json("{\"n\":1}");
+        let slice = Slice::new(ex_id, 2, 3, request, Timestamp::from_millis(1_600_000_000_000));
+        let letter = DeadLetter {
+            slice_id: slice.id,
+            operation: 1,
+            op: "filter".to_owned(),
+            reason: "no".to_owned(),
+            record: "{}".to_owned(),
+            encoding: Encoding::Base64,
+            metadata: Some("{}".to_owned()),
+        };
+        let result = SliceResult {
+            slice_id: slice.id,
+            attempt: 4,
+            outcome: Outcome::Completed,
+            retry_count: 5,
+            operations: vec![Counts { received: 6, bytes: 7, ..Counts::default() }],
+            dead_letters: vec![letter],
+        };
+        let failed = SliceResult { outcome: Outcome::Failed { error: "no".to_owned() }, ..result.clone() };
+        let to = [ToWorker::Leases(vec![Lease { slice, attempt: 1 }]), ToWorker::Drain, ToWorker::Finished];
+        let from = [
+            FromWorker::Hello { worker: WorkerId::new("w") },
+            FromWorker::Credit(8),
+            FromWorker::Results(vec![result, failed]),
+            FromWorker::Heartbeat,
+            FromWorker::Goodbye,
+        ];
+        let to = v1::ControllerBatch { messages: to.into_iter().map(Into::into).collect() };
+        let from = v1::WorkerBatch { messages: from.into_iter().map(Into::into).collect() };
+        assert_eq!([hex(&to.encode_to_vec()), hex(&from.encode_to_vec())], [TO_WORKER, FROM_WORKER]);
+    }
+
+    const TO_WORKER: &str = concat!(
+        "0a2e0a2c0a2a0a26097d5af5215e26d4ab11366f3534041fde95180220032a077b226e223a317d308080babbc82e1001",
+        "0a0210010a021801",
+    );
+    const FROM_WORKER: &str = concat!(
+        "0a030a01770a0210080a9f011a9c010a4a097d5af5215e26d4ab11366f3534041fde951804200130053a040806380742",
+        "2a097d5af5215e26d4ab11366f3534041fde951801220666696c7465722a026e6f32027b7d380142027b7d0a4e097d5a",
+        "f5215e26d4ab11366f3534041fde95180420022a026e6f30053a0408063807422a097d5af5215e26d4ab11366f353404",
+        "1fde951801220666696c7465722a026e6f32027b7d380142027b7d0a0220010a022801",
+    );
+}

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The service.
-pub(super) struct Desk<NodeIn, NodeOut> {
+pub(super) struct MasterService<NodeIn, NodeOut> {
     pub(super) options: MasterOptions,
     pub(super) context: Context,
     pub(super) controllers: mpsc::Sender<(ExId, ControlSession)>,
@@ -31,7 +31,7 @@ pub(super) struct Desk<NodeIn, NodeOut> {
 
 type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-impl<NodeIn, NodeOut> Desk<NodeIn, NodeOut> {
+impl<NodeIn, NodeOut> MasterService<NodeIn, NodeOut> {
     fn execution(&self, metadata: &MetadataMap) -> Result<ExId, Status> {
         protocol::check_version(metadata)?;
         let ex_id = protocol::ex_id(metadata)?;
@@ -72,7 +72,7 @@ impl<NodeIn, NodeOut> Desk<NodeIn, NodeOut> {
 }
 
 #[async_trait]
-impl<NodeIn, NodeOut> Master for Desk<NodeIn, NodeOut>
+impl<NodeIn, NodeOut> Master for MasterService<NodeIn, NodeOut>
 where
     NodeIn: DeserializeOwned + Send + 'static,
     NodeOut: Serialize + Send + 'static,

@@ -43,7 +43,7 @@ pub enum Access {
 }
 
 /// The service.
-pub(crate) struct Counter {
+pub(crate) struct StoreService {
     key: ClusterKey,
     store: Arc<dyn StateStore>,
     access: Access,
@@ -52,7 +52,7 @@ pub(crate) struct Counter {
     context: Context,
 }
 
-impl Counter {
+impl StoreService {
     pub(crate) fn new(options: &MasterOptions, context: &Context) -> Self {
         Self {
             key: options.key.clone(),
@@ -94,7 +94,7 @@ impl Counter {
 }
 
 #[async_trait]
-impl Store for Counter {
+impl Store for StoreService {
     async fn append(&self, request: Request<Streaming<FlushPart>>) -> Result<Response<AppendReply>, Status> {
         let own = self.caller(request.metadata())?;
         let whole = timeout(FLUSH_MAX, gather(request.into_inner(), self.flush_len_max));
