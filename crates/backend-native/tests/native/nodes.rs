@@ -5,8 +5,12 @@ use std::{fs, sync::Arc, time::Duration};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use teraslice_backend_native::{
-    limits::Allowance,
-    nodes::{Nodes, NodesOptions, agent::Prepare, message::ProcessSpec},
+    limits::{Allowance, CgroupRoot},
+    nodes::{
+        Nodes, NodesOptions,
+        agent::{AgentOptions, Prepare},
+        message::ProcessSpec,
+    },
 };
 use teraslice_core::{
     backend::{ClusterBackend, DesiredExecution, ExitReason, Instance, Phase, Retire, Retired, StopBackend},
@@ -106,9 +110,7 @@ async fn tells_why_a_process_could_not_be_prepared() {
     let mut fleet = Fleet::of(&[]).await;
     let prepare: Prepare = Arc::new(|_| Box::pin(async { Err("no such asset".to_owned()) }));
     let options = fleet.options("a", 2, None);
-    fleet
-        .join(teraslice_backend_native::nodes::agent::AgentOptions { prepare: Some(prepare), ..options })
-        .await;
+    fleet.join(AgentOptions { prepare: Some(prepare), ..options }).await;
     fleet.ensure(1, 1).await;
     fleet.all(&Phase::Exited(ExitReason::NotStarted("no such asset".to_owned()))).await;
 }
@@ -134,9 +136,7 @@ async fn ends_what_is_still_being_prepared() {
     let mut fleet = Fleet::of(&[]).await;
     let prepare: Prepare = Arc::new(|_| Box::pin(std::future::pending()));
     let options = fleet.options("a", 2, None);
-    fleet
-        .join(teraslice_backend_native::nodes::agent::AgentOptions { prepare: Some(prepare), ..options })
-        .await;
+    fleet.join(AgentOptions { prepare: Some(prepare), ..options }).await;
     fleet.ensure(1, 1).await;
     fleet.all(&Phase::Starting).await;
     until("they are gone", async || {
@@ -307,15 +307,31 @@ async fn takes_its_processes_along_when_a_node_ends_for_good() {
     fleet.all(&Phase::Waiting("no node is connected".to_owned())).await;
 }
 
-#[tokio::test]
-async fn keeps_a_process_within_its_memory() {
+/// Runs a worker that takes more memory than it may, and returns how it ended.
+async fn overeat(cgroups: CgroupRoot) -> Phase {
     let dress = Arc::new(|spec: &mut ProcessSpec| {
         spec.resources = Allowance { memory_bytes: Some(64 << 20), cpu_cores: None };
     });
     let options = NodesOptions { dress: Some(dress), ..NodesOptions::default() };
-    let fleet = Fleet::with(&[("a", 1)], options, Some("eat")).await;
+    let mut fleet = Fleet::with(&[], options, None).await;
+    let options = fleet.options("a", 1, Some("eat"));
+    fleet.join(AgentOptions { cgroups, ..options }).await;
     fleet.nodes.ensure(DesiredExecution { controller: false, ..desired(1, 1) }).await.unwrap();
-    fleet.all(&Phase::Exited(ExitReason::Signal(6))).await;
+    until("it has ended", async || fleet.observe().await.iter().all(|it| !it.phase.is_live())).await;
+    fleet.observe().await.remove(0).phase
+}
+
+#[tokio::test]
+async fn keeps_a_process_within_its_memory() {
+    assert_eq!(overeat(CgroupRoot::Nowhere).await, Phase::Exited(ExitReason::Signal(6)));
+}
+
+#[tokio::test]
+#[ignore = "needs a control group for memory, named by TERASLICE_TEST_CGROUP"]
+async fn tells_that_a_process_was_killed_for_lack_of_memory() {
+    let directory = std::env::var_os("TERASLICE_TEST_CGROUP").unwrap();
+    let ended = overeat(CgroupRoot::Directory(directory.into())).await;
+    assert_eq!(ended, Phase::Exited(ExitReason::OutOfMemory));
 }
 
 #[tokio::test]
