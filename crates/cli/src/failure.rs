@@ -47,7 +47,8 @@ impl Failure {
         self.code
     }
 
-    fn render(&self) -> String {
+    /// Writes the failure as the user sees it.
+    pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {}\n", self.error);
         for cause in self.error.chain().skip(1) {
             let _infallible = writeln!(text, "  caused by: {cause}");

@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use teraslice_api::client::stub::Stub;
 
 /// A folder with jobs, where the program runs and keeps its state.
 struct Place {
@@ -41,7 +42,10 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_teraslice"));
         command.current_dir(self.path()).args(arguments);
         command.env("TERASLICE_STATE_DIRECTORY", self.path().join("state"));
-        command.env_remove("TERAFOUNDATION_CONFIG");
+        command.env("TERASLICE_CONFIG_DIR", self.path().join("clusters"));
+        for name in ["TERAFOUNDATION_CONFIG", "TERASLICE_TOKEN", "TERASLICE_CA"] {
+            command.env_remove(name);
+        }
         command
     }
 
@@ -133,6 +137,14 @@ fn says_what_it_can_do() {
         ("help-dead-letters", vec!["dead-letters", "list", "--help"]),
         ("help-dead-letters-show", vec!["dead-letters", "show", "--help"]),
         ("help-dead-letters-replay", vec!["dead-letters", "replay", "--help"]),
+        ("help-aliases", vec!["aliases", "add", "--help"]),
+        ("help-jobs", vec!["jobs", "-h"]),
+        ("help-jobs-start", vec!["jobs", "start", "--help"]),
+        ("help-jobs-await", vec!["jobs", "await", "-h"]),
+        ("help-ex", vec!["ex", "-h"]),
+        ("help-tjm", vec!["tjm", "-h"]),
+        ("help-tjm-register", vec!["tjm", "register", "-h"]),
+        ("help-assets-deploy", vec!["assets", "deploy", "-h"]),
     ] {
         let done = Done::of(place.command(&arguments).env("COLUMNS", "100").output().unwrap());
         assert_eq!(done.code, 0);
@@ -377,4 +389,58 @@ fn tries_a_job_out_without_writing() {
     assert_eq!(found["records"].as_array().unwrap().len(), 5);
     assert!(!place.path().join("out").exists());
     assert!(!place.path().join("state").exists());
+}
+
+#[test]
+fn speaks_with_a_cluster_by_its_alias() {
+    let jobs = json!([{"job_id": "j", "name": "a", "ex": {"_status": "running"}, "workers": 2}]);
+    let stub = Stub::knowing(&[
+        ("GET /v1/jobs?from=0&size=100&ex=ex_id,_status", 200, jobs),
+        ("POST /v1/jobs/j/_start", 409, json!({"error": 409, "message": "job j is running"})),
+    ]);
+    let place = Place::new();
+    // A configuration that is wrong is none of these commands' business.
+    place.write("config.yaml", "teraslice: {slicer_timeout: soon}\n");
+    assert_eq!(place.run(&["aliases", "add", "here", &stub.url(), "--token", "s3cret"]).code, 0);
+    let listed = place.run(&["aliases", "list"]);
+    assert!(listed.stdout.contains("localhost  http://localhost:5678"), "{}", listed.stdout);
+    assert!(!listed.stdout.contains("s3cret"), "{}", listed.stdout);
+    let table = place.run(&["jobs", "list", "here"]).stdout;
+    assert!(table.starts_with("job_id  name  status"), "{table}");
+    assert_eq!(place.run(&["jobs", "list", "here", "-o", "name"]).stdout, "j\n");
+    assert_eq!(place.run(&["jobs", "list", "here", "-o", "json"]).json()[0]["name"], "a");
+    assert_eq!(place.run(&["jobs", "list", "here", "-o", "txt"]).stdout, table);
+    assert_eq!(stub.asked()[0].header("authorization"), Some("Bearer s3cret"));
+    let refused = place.run(&["jobs", "start", "here", "j"]);
+    let message = "error: the cluster has refused POST /v1/jobs/j/_start: job j is running (409)\n";
+    assert_eq!((refused.code, refused.stderr.as_str()), (65, message));
+}
+
+#[test]
+fn says_what_to_do_about_a_cluster_that_is_not_there() {
+    let place = Place::new();
+    let unknown = place.run(&["nodes", "list", "there"]);
+    let message = "error: there is no cluster \"there\"; known: localhost\n\
+                   hint: `teraslice aliases add there URL` makes it known\n";
+    assert_eq!((unknown.code, unknown.stderr.as_str()), (64, message));
+    let url = Stub::knowing(&[]).url();
+    let silent = place.run(&["jobs", "pause", &url, "j"]);
+    assert_eq!(silent.code, 69, "{}", silent.stderr);
+    assert!(
+        silent.stderr.starts_with(&format!("error: failed to reach the cluster at {url}\n")),
+        "{}",
+        silent.stderr
+    );
+    let asked = place.run(&["jobs", "delete", &url, "j"]);
+    assert_eq!((asked.code, asked.stderr.ends_with("hint: say --yes\n")), (64, true), "{}", asked.stderr);
+}
+
+#[test]
+fn completes_commands_for_each_shell() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = place.run(&["completion", shell]);
+        assert!(script.code == 0 && script.stdout.contains("dead-letters"), "{shell}");
+    }
+    assert_eq!(place.run(&["completion", "sh"]).code, 64);
 }

@@ -1,7 +1,11 @@
 //! `teraslice assets`: tools for authors of assets.
 
 mod bench;
+mod delete;
+mod deploy;
 mod inspect;
+mod list;
+mod release;
 mod test;
 
 use std::{
@@ -22,7 +26,7 @@ use teraslice_runtime_wasm::{Bundle, Tier, WasmAsset};
 
 use super::session::Session;
 use crate::{
-    args::{Assets, Language},
+    args::{Assets, Common, Language},
     failure::Failure,
     output,
 };
@@ -36,15 +40,26 @@ struct Found {
     project: Option<PathBuf>,
 }
 
-/// Runs a command about assets; returns the exit code.
-pub(crate) fn execute(session: &Session, command: &Assets) -> Result<u8, Failure> {
-    session.start_log(None)?;
+/// Runs a command about assets; returns the exit code. A session is started only for work on this machine.
+pub(crate) fn execute(
+    common: &Common,
+    command: &Assets,
+    session: impl FnOnce() -> Result<Session, Failure>,
+) -> Result<u8, Failure> {
+    let local = || {
+        let session = session()?;
+        session.start_log(None)?;
+        Ok::<_, Failure>(session)
+    };
     match command {
-        Assets::Init { folder, language } => init(session, folder, *language),
-        Assets::Build { folder } => build(session, folder),
-        Assets::Test(arguments) => test::execute(session, arguments),
-        Assets::Inspect { asset } => inspect::execute(session, asset),
-        Assets::Bench(arguments) => bench::execute(session, arguments),
+        Assets::Init { folder, language } => init(&local()?, folder, *language),
+        Assets::Build { folder } => build(&local()?, folder),
+        Assets::Test(arguments) => test::execute(&local()?, arguments),
+        Assets::Inspect { asset } => inspect::execute(&local()?, asset),
+        Assets::Bench(arguments) => bench::execute(&local()?, arguments),
+        Assets::Deploy(arguments) => deploy::execute(common, arguments),
+        Assets::List(arguments) => list::execute(common, arguments),
+        Assets::Delete(arguments) => delete::execute(common, arguments),
     }
 }
 
