@@ -1,17 +1,28 @@
 //! Asset bundles: the standard one, embedded, and those in the asset folders; chosen by the names in a job.
 
+mod aside;
+pub mod cache;
+pub mod checker;
+pub mod library;
+mod loaded;
+mod pins;
+pub mod resolve;
+#[cfg(test)]
+mod testing;
 mod wanted;
 
 use std::{
     ffi::OsStr,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
 use semver::Version;
 use teraslice_model::problem::Problem;
-use teraslice_runtime_wasm::{Bundle, BundleError};
+use teraslice_runtime_wasm::{Bundle, BundleError, bundle::is_id};
 
+use crate::parts::chain;
+pub(crate) use loaded::Loaded;
 use wanted::Wanted;
 
 /// The zip of the standard asset; empty when it was not built before this crate was.
@@ -22,13 +33,18 @@ mod embedded {
 /// The asset that every job can use without listing it.
 pub(crate) const STANDARD: &str = "standard";
 
-/// The bundles that this process can load.
+/// Returns the zip of the standard asset, if it was there when this crate was built.
+pub(crate) fn embedded() -> Option<&'static [u8]> {
+    // Unit tests do without: an unoptimized compiler takes minutes for it.
+    Some(embedded::STANDARD).filter(|zip| !zip.is_empty() && !cfg!(test))
+}
+
+/// The bundles that this process can load. The folders are looked through when that is needed.
 #[derive(Debug)]
 pub(crate) struct Bundles {
     found: Vec<Found>,
-    /// Zips that are no assets, each with the reason.
-    pub(crate) broken: Vec<Broken>,
     folders: Vec<PathBuf>,
+    is_searched: bool,
 }
 
 #[derive(Debug)]
@@ -37,23 +53,9 @@ struct Found {
     version: Version,
 }
 
-/// A zip in an asset folder that is no asset.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to read the asset {path}", path = path.display())]
-pub struct Broken {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    #[source]
-    pub source: BrokenReason,
-}
-
 /// Why a zip is no asset.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokenReason {
-    /// It cannot be read.
-    #[error("failed to read the file")]
-    Io(#[from] io::Error),
+enum Broken {
     /// It is no bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -69,57 +71,22 @@ pub enum BrokenReason {
 }
 
 impl Bundles {
-    /// Reads the embedded bundle alone.
-    pub(crate) fn embedded() -> Self {
-        let mut bundles = Self { found: Vec::new(), broken: Vec::new(), folders: Vec::new() };
-        if !embedded::STANDARD.is_empty() {
-            bundles.add(Path::new("(embedded)/standard.zip"), Ok(embedded::STANDARD.to_vec()));
-        }
-        bundles
+    /// Knows where to look; folders that do not exist are passed over.
+    pub(crate) const fn new(folders: Vec<PathBuf>) -> Self {
+        Self { found: Vec::new(), folders, is_searched: false }
     }
 
-    /// Reads the embedded bundle and every zip in `folders`; folders that do not exist are passed over.
-    pub(crate) fn with_folders(folders: Vec<PathBuf>) -> Self {
-        let mut bundles = Self::embedded();
-        for folder in &folders {
-            let Ok(files) = fs::read_dir(folder) else { continue };
-            let mut zips: Vec<_> = files.flatten().map(|file| file.path()).collect();
-            zips.retain(|path| path.extension().and_then(OsStr::to_str) == Some("zip"));
-            zips.sort_unstable();
-            for path in zips {
-                bundles.add(&path, fs::read(&path));
-            }
-        }
-        bundles.folders = folders;
-        bundles
-    }
-
-    fn add(&mut self, path: &Path, content: io::Result<Vec<u8>>) {
-        let read = || -> Result<Found, BrokenReason> {
-            let bundle = Bundle::read(&content?)?;
-            let version = bundle.version.trim_start_matches('v');
-            let version = Version::parse(version)
-                .map_err(|source| BrokenReason::Version { version: bundle.version.clone(), source })?;
-            Ok(Found { bundle, version })
-        };
-        match read() {
-            Ok(found) if self.found.iter().any(|other| other.bundle.id == found.bundle.id) => {}
-            Ok(found) => self.found.push(found),
-            Err(source) => self.broken.push(Broken { path: path.to_owned(), source }),
-        }
-    }
-
-    /// Tells whether the standard asset is there.
-    pub(crate) fn has_standard(&self) -> bool {
-        self.found.iter().any(|found| found.bundle.name == STANDARD)
-    }
-
-    /// Returns the bundles that `names` stand for, each once, and the standard one when no name stands for it.
-    pub(crate) fn resolve(self, names: &[String]) -> Result<Vec<Bundle>, Vec<Problem>> {
+    /// Returns the bundles that `names` stand for, in their order, each once.
+    ///
+    /// # Errors
+    ///
+    /// Every name that stands for none; pointers are into the job.
+    pub(crate) fn resolve(&mut self, names: &[String]) -> Result<Vec<Bundle>, Vec<Problem>> {
         let mut chosen = Vec::new();
         let mut problems = Vec::new();
         for (index, name) in names.iter().enumerate() {
             match self.find(name) {
+                Ok(place) if chosen.contains(&place) => {}
                 Ok(place) => chosen.push(place),
                 Err(problem) => problems.push(problem.below(&format!("/assets/{index}"))),
             }
@@ -127,21 +94,79 @@ impl Bundles {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let has_standard = chosen.iter().any(|place: &usize| self.found[*place].bundle.name == STANDARD);
-        if !has_standard {
-            // Embedded comes first among the found ones, and is what a job means that says nothing.
-            chosen.extend(self.found.iter().position(|found| found.bundle.name == STANDARD));
+        Ok(chosen.into_iter().map(|place| self.found[place].bundle.clone()).collect())
+    }
+
+    /// Returns the standard asset: the embedded one, else the first that lies in a folder.
+    pub(crate) fn standard(&mut self) -> Option<Bundle> {
+        let is_standard = |found: &Found| found.bundle.name == STANDARD;
+        self.add_embedded();
+        if !self.found.iter().any(is_standard) {
+            self.search();
         }
-        let mut places = 0..;
-        let chosen = self
-            .found
-            .into_iter()
-            .filter(|_| places.next().is_some_and(|place: usize| chosen.contains(&place)));
-        Ok(chosen.map(|found| found.bundle).collect())
+        self.found.iter().find(|found| is_standard(found)).map(|found| found.bundle.clone())
+    }
+
+    fn add_embedded(&mut self) {
+        if let (false, Some(standard)) = (self.is_searched, embedded()) {
+            self.add(Path::new("(embedded)/standard.zip"), Bundle::read(standard));
+        }
+    }
+
+    /// Reads the embedded bundle and every zip in the folders, once.
+    fn search(&mut self) {
+        self.add_embedded();
+        if std::mem::replace(&mut self.is_searched, true) {
+            return;
+        }
+        for folder in self.folders.clone() {
+            let Ok(files) = fs::read_dir(folder) else { continue };
+            let mut zips: Vec<_> = files.flatten().map(|file| file.path()).collect();
+            zips.retain(|path| path.extension().and_then(OsStr::to_str) == Some("zip"));
+            zips.sort_unstable();
+            for path in zips {
+                self.add(&path, Bundle::open(&path));
+            }
+        }
+    }
+
+    /// Takes a bundle, unless it is there; one that cannot be used is passed over, with a warning.
+    fn add(&mut self, path: &Path, read: Result<Bundle, BundleError>) {
+        let found = read.map_err(Broken::from).and_then(|bundle| {
+            let parsed = Version::parse(&bundle.version);
+            let version =
+                parsed.map_err(|source| Broken::Version { version: bundle.version.clone(), source })?;
+            Ok(Found { bundle, version })
+        });
+        match found {
+            Ok(found) if self.found.iter().any(|other| other.bundle.id == found.bundle.id) => {}
+            Ok(found) => self.found.push(found),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), reason = chain(&error), "asset passed over");
+            }
+        }
+    }
+
+    /// Returns the place of the bundle with that id; it lies under the id, or is known already.
+    fn find_id(&mut self, id: &str) -> Option<usize> {
+        let place = |all: &[Found]| all.iter().position(|found| found.bundle.id == id);
+        if let Some(place) = place(&self.found) {
+            return Some(place);
+        }
+        let paths = self.folders.iter().map(|folder| folder.join(format!("{id}.zip")));
+        let path = paths.into_iter().find(|path| path.is_file())?;
+        self.add(&path, Bundle::open_known(&path, id));
+        place(&self.found)
     }
 
     /// Returns the place of the highest version that `name` stands for.
-    fn find(&self, name: &str) -> Result<usize, Problem> {
+    fn find(&mut self, name: &str) -> Result<usize, Problem> {
+        if is_id(name)
+            && let Some(place) = self.find_id(name)
+        {
+            return Ok(place);
+        }
+        self.search();
         if let Some(place) = self.found.iter().position(|found| found.bundle.id == name) {
             return Ok(place);
         }

@@ -20,7 +20,7 @@ pub use teraslice_store::OpenError;
 use teraslice_store::{SqliteOptions, SqliteStore};
 
 use crate::{
-    assets::{Bundles, STANDARD},
+    assets::{Bundles, Loaded},
     config::Config,
     state,
 };
@@ -80,11 +80,20 @@ impl Parts {
     ///
     /// Everything that is wrong, from both steps at once.
     pub fn prepare(&self, job: &RawJob) -> Result<Prepared, Refused> {
-        let Inspection { job, mut problems, mut warnings } = job.inspect(&self.config.check_environment());
-        let (registry, missing) = match self.registry(&job) {
+        self.bind(job.inspect(&self.config.check_environment()), |job| self.registry(job))
+    }
+
+    /// Binds a job to the operations that `registry` returns for it.
+    pub(crate) fn bind(
+        &self,
+        inspection: Inspection,
+        registry: impl Fn(&CheckedJob) -> Result<Registry, Vec<Problem>>,
+    ) -> Result<Prepared, Refused> {
+        let Inspection { job, mut problems, mut warnings } = inspection;
+        let (registry, missing) = match registry(&job) {
             Ok(registry) => (registry, Vec::new()),
             // Without its assets the job is held against what there is anyway.
-            Err(missing) => (self.registry(&without_assets(&job)).unwrap_or_default(), missing),
+            Err(missing) => (registry(&without_assets(&job)).unwrap_or_default(), missing),
         };
         let is_complete = missing.is_empty();
         problems.extend(missing);
@@ -108,27 +117,7 @@ impl Parts {
     ///
     /// When an asset of the job cannot be had; pointers are into the job.
     pub fn registry(&self, job: &CheckedJob) -> Result<Registry, Vec<Problem>> {
-        let mut registry = Registry::default();
-        teraslice_connectors::register(&mut registry);
-        if job.assets.is_empty() && has_all(job, &registry) {
-            return Ok(registry);
-        }
-        let mut bundles = self.bundles(job)?;
-        // What the job asks for comes before what comes with every job.
-        bundles.sort_by_key(|bundle| bundle.name == STANDARD);
-        if bundles.is_empty() {
-            return Ok(registry);
-        }
-        let runtime = self.sandbox(&job.sandbox, slots(job), Tier::Default)?;
-        let refused = |error: String| vec![Problem::new("/assets", error)];
-        for bundle in bundles {
-            if bundle.name == STANDARD && has_all(job, &registry) {
-                break;
-            }
-            let asset = runtime.load(bundle).map_err(|error| refused(chain(&error)))?;
-            registry.asset(Arc::new(asset));
-        }
-        Ok(registry)
+        Loaded::new(self, &job.assets, &job.sandbox, slots(job))?.registry(job)
     }
 
     /// Makes a sandbox as the configuration says, with limits for a job and so many places.
@@ -157,15 +146,13 @@ impl Parts {
     ///
     /// When none does.
     pub fn bundle(&self, name: &str) -> Result<Bundle, Problem> {
-        let bundles = Bundles::with_folders(self.asset_folders()).resolve(&[name.to_owned()]);
-        let is_standard = |bundle: &Bundle| bundle.name == STANDARD;
-        let wants_standard = name == STANDARD || name.starts_with("standard:");
-        let found = bundles.map_err(|mut problems| problems.remove(0))?;
-        let found = found.into_iter().find(|bundle| is_standard(bundle) == wants_standard);
-        found.ok_or_else(|| Problem::new("/assets/0", format!("there is no asset {name:?}")))
+        let found = Bundles::new(self.asset_folders()).resolve(&[name.to_owned()]);
+        let mut found = found.map_err(|mut problems| problems.remove(0))?;
+        found.pop().ok_or_else(|| Problem::new("/assets/0", format!("there is no asset {name:?}")))
     }
 
-    fn asset_folders(&self) -> Vec<PathBuf> {
+    /// Returns where bundles are looked for.
+    pub(crate) fn asset_folders(&self) -> Vec<PathBuf> {
         let mut folders = self.config.assets_directories.clone();
         folders.push(self.config.autoload_directory.clone());
         folders
@@ -192,23 +179,6 @@ impl Parts {
     ) -> Result<Arc<dyn StateStore>, OpenError> {
         Ok(Arc::new(SqliteStore::open_read_only(directory, SqliteOptions::new(context.clone()))?))
     }
-
-    /// Finds the bundles of a job; looks into the asset folders only when the embedded asset is not enough.
-    fn bundles(&self, job: &CheckedJob) -> Result<Vec<Bundle>, Vec<Problem>> {
-        let embedded = Bundles::embedded();
-        let bundles = if job.assets.is_empty() && embedded.has_standard() {
-            embedded
-        } else {
-            Bundles::with_folders(self.asset_folders())
-        };
-        for broken in &bundles.broken {
-            tracing::warn!(path = %broken.path.display(), reason = chain(&broken.source), "asset passed over");
-        }
-        if !bundles.has_standard() {
-            tracing::warn!("standard asset is missing: run `cargo xtask assets` and build again");
-        }
-        bundles.resolve(&job.assets)
-    }
 }
 
 /// Adds the problems that do not merely follow from a fault that is named already.
@@ -228,13 +198,6 @@ fn without_assets(job: &CheckedJob) -> CheckedJob {
 fn is_misspelt(problem: &Problem) -> bool {
     let is_name = problem.pointer.ends_with("/_op");
     !is_name || problem.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"))
-}
-
-/// Tells whether nothing is missing that the job names.
-fn has_all(job: &CheckedJob, registry: &Registry) -> bool {
-    let known = registry.operations();
-    let is_known = |name: &str| known.iter().any(|info| info.name == name);
-    job.operations.iter().all(|op| op.asset.is_none() && is_known(&op.op))
 }
 
 /// Returns how many instances may be there at once: one per worker and chain.

@@ -9,7 +9,7 @@
 
 mod asset;
 mod bindings;
-mod bundle;
+pub mod bundle;
 mod cache;
 pub mod compiler;
 mod engine;

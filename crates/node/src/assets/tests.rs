@@ -1,27 +1,19 @@
-use std::io::{Cursor, Write as _};
-
-use zip::{ZipWriter, write::SimpleFileOptions};
-
 use super::*;
+use testing::zip as packed;
 
 fn zip(name: &str, version: &str) -> Vec<u8> {
-    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let description = format!(
         r#"{{"name":"{name}","version":"{version}","runtime":"wasm","wit":"teraslice:asset@1.0.0"}}"#
     );
-    for (name, content) in [("asset.json", description.as_bytes()), ("asset.wasm", b"\0asm\x0d\0\x01\0")] {
-        zip.start_file(name, SimpleFileOptions::default()).unwrap();
-        zip.write_all(content).unwrap();
-    }
-    zip.finish().unwrap().into_inner()
+    packed(&[("asset.json", description.as_bytes()), ("asset.wasm", b"\0asm\x0d\0\x01\0")])
 }
 
 /// Bundles of a folder with these assets; what is embedded does not count here.
 fn bundles(assets: &[(&str, &str)]) -> Bundles {
-    let mut bundles =
-        Bundles { found: Vec::new(), broken: Vec::new(), folders: vec![PathBuf::from("assets")] };
+    let folders = vec![PathBuf::from("assets")];
+    let mut bundles = Bundles { found: Vec::new(), folders, is_searched: true };
     for (name, version) in assets {
-        bundles.add(Path::new("a.zip"), Ok(zip(name, version)));
+        bundles.add(Path::new("a.zip"), Bundle::read(&zip(name, version)));
     }
     bundles
 }
@@ -50,11 +42,17 @@ fn finds_an_asset_by_its_id() {
 }
 
 #[test]
-fn adds_the_standard_asset_to_what_a_job_lists() {
-    let assets = [("standard", "1.0.0"), ("mine", "1.0.0"), ("standard", "2.0.0")];
-    assert_eq!(resolved(&assets, &[]).unwrap(), ["standard:1.0.0"]);
-    assert_eq!(resolved(&assets, &["mine"]).unwrap(), ["standard:1.0.0", "mine:1.0.0"]);
-    assert_eq!(resolved(&assets, &["standard:2"]).unwrap(), ["standard:2.0.0"]);
+fn returns_each_bundle_once_in_the_order_asked_for() {
+    let assets = [("mine", "1.0.0"), ("other", "1.0.0")];
+    assert_eq!(resolved(&assets, &["other", "mine", "other:1"]).unwrap(), ["other:1.0.0", "mine:1.0.0"]);
+}
+
+#[test]
+fn takes_the_first_standard_asset_for_jobs_that_list_none() {
+    let assets = [("mine", "1.0.0"), ("standard", "1.0.0"), ("standard", "2.0.0")];
+    assert_eq!(bundles(&assets).standard().unwrap().version, "1.0.0");
+    assert_eq!(resolved(&assets, &["standard"]).unwrap(), ["standard:2.0.0"]);
+    assert!(bundles(&[("mine", "1.0.0")]).standard().is_none());
 }
 
 #[test]
@@ -77,9 +75,22 @@ fn passes_over_zips_that_are_no_assets() {
     fs::write(folder.path().join("b.zip"), zip("mine", "one")).unwrap();
     fs::write(folder.path().join("c.zip"), zip("mine", "1.0.0")).unwrap();
     fs::write(folder.path().join("d.txt"), b"").unwrap();
-    let bundles = Bundles::with_folders(vec![folder.path().to_owned(), PathBuf::from("/nowhere")]);
-    let broken: Vec<_> = bundles.broken.iter().map(|broken| crate::parts::chain(&broken.source)).collect();
-    assert_eq!(broken[0], "not a zip file: invalid Zip archive: Could not find EOCD");
-    assert!(broken[1].starts_with("asset.json: version \"one\" is not like 1.2.3: "), "{}", broken[1]);
-    assert!(bundles.found.iter().any(|found| found.bundle.name == "mine"));
+    let mut bundles = Bundles::new(vec![folder.path().to_owned(), PathBuf::from("/nowhere")]);
+    let found = bundles.resolve(&["mine".to_owned()]).unwrap();
+    assert_eq!(found[0].version, "1.0.0");
+}
+
+#[test]
+fn opens_a_bundle_by_its_id_without_reading_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let zip = zip("mine", "1.0.0");
+    let id = testing::id(&zip);
+    fs::write(folder.path().join(format!("{id}.zip")), zip).unwrap();
+    let mut bundles = Bundles::new(vec![PathBuf::from("/nowhere"), folder.path().to_owned()]);
+    let found = bundles.resolve(&[id.clone(), id.clone()]).unwrap();
+    assert_eq!((found.len(), &found[0].id, found[0].name.as_str()), (1, &id, "mine"));
+    assert!(!bundles.is_searched);
+    let unknown = bundles.resolve(&["0".repeat(40)]).unwrap_err();
+    assert!(unknown[0].message.starts_with("unknown asset \"000"), "{unknown:?}");
+    assert!(bundles.is_searched);
 }
