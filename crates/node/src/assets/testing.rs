@@ -1,5 +1,4 @@
 //! Bundles, jobs and stores for the tests of assets.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
     io::{Cursor, Write as _},

@@ -82,7 +82,8 @@ fn ranges(text: &str) -> Result<Vec<VersionReq>, semver::Error> {
 fn range(text: &str) -> Result<VersionReq, semver::Error> {
     let is_prefix = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if is_prefix {
-        return VersionReq::parse(&format!("{text}.*"));
+        let is_whole = text.matches('.').count() == 2;
+        return VersionReq::parse(&if is_whole { format!("={text}") } else { format!("{text}.*") });
     }
     let text = text.replace(".x", ".*");
     // ">= 1.2 <2" as npm writes it: a comma before each comparator but the first.

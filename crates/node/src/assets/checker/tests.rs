@@ -49,7 +49,10 @@ async fn pins_assets_to_the_ids_that_their_names_stand_for_now() {
 async fn what_it_returns_is_a_fixed_point() {
     let (place, checker, _) = cluster().await;
     let mut raw = job(&json!(["ex1", "more"]), &["evil@ex1", "good"]);
-    raw.0.insert("apis".to_owned(), json!([{"_name": "file_sender_api@ex1:tag", "path": "/tmp"}]));
+    raw.0.insert(
+        "apis".to_owned(),
+        json!([{"_name": "file_sender_api@ex1:tag", "path": "/tmp", "format": "ldjson"}]),
+    );
     raw.0["operations"][1]["_dead_letter_action"] = json!("file_sender_api@ex1:tag");
     let first = checker.check(raw).await.unwrap().document;
     let again = checker.check(RawJob(first.clone())).await.unwrap().document;

@@ -118,7 +118,7 @@ async fn says_what_is_wrong_with_a_bundle() {
         ),
         (
             zip(&[("asset.json", good), ("asset.wasm", &module[..200])]),
-            "failed to make a component of asset a: ",
+            "asset a imports unexpected end-of-file",
         ),
         (described(json!({"version": "one"})), "asset.json: version \"one\" is not like 1.2.3: "),
         (described(json!({"name": "a:b"})), "asset.json: name is \"a:b\", expected a name"),

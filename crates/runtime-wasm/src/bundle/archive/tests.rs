@@ -53,7 +53,7 @@ fn lets_files_and_folders_pass() {
 #[test]
 fn refuses_names_that_lead_out_of_the_bundle() {
     for name in ["../../xx", "/etc/xxx", "a/../../", "..\\..\\xx", "C:\\xxxxx", "\\\\xxxxxx"] {
-        let zip = replaced(&zip(&[("12345678", b"x")]), b"12345678", format!("{name:x<8}")[..8].as_bytes());
+        let zip = replaced(&zip(&[("12345678", b"x")]), b"12345678", &format!("{name:x<8}").as_bytes()[..8]);
         let refused = checked(&zip).unwrap_err();
         assert!(refused.ends_with(" leads out of the bundle"), "{name}: {refused}");
     }
