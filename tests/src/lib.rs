@@ -1,5 +1,9 @@
 //! What whole-system cases share: a folder of their own, and the built binary.
 
+pub mod cluster;
+pub mod ledger;
+pub mod network;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -144,6 +148,13 @@ pub fn finish(child: Child, limit: Duration) -> Ended {
 pub fn kill(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _may_be_gone = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Asks a process to end. Nothing happens if it is gone.
+pub fn terminate(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _may_be_gone = kill_process(pid, Signal::TERM);
     }
 }
 

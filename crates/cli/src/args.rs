@@ -1,24 +1,30 @@
 //! What the program can be asked for.
 
+pub(crate) mod cluster;
+pub(crate) mod executions;
+pub(crate) mod roles;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use teraslice_model::id::ExId;
 use teraslice_node::exit_code;
 
 /// Runs jobs: reads, slices, processes in a sandbox, writes.
 #[derive(Debug, Parser)]
 #[command(name = "teraslice", version, after_help = exit_codes(), max_term_width = 100)]
-#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct Arguments {
+    /// Absent: the role that the environment or the configuration says
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
 
 /// What every command takes.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Common {
     /// The configuration file [default: $TERAFOUNDATION_CONFIG, /app/config/config.{yaml,yml,json}, ./config.*]
     #[arg(short = 'c', long = "config", alias = "configfile", value_name = "FILE", global = true)]
@@ -42,9 +48,12 @@ pub(crate) struct Common {
 pub(crate) enum Output {
     /// For people.
     #[default]
+    #[value(aliases = ["txt", "pretty"])]
     Table,
     /// One JSON document.
     Json,
+    /// One id per line, of what a cluster was asked about; else as a table.
+    Name,
 }
 
 /// How log lines look.
@@ -73,7 +82,43 @@ pub(crate) enum Command {
     /// Look at refused records, and run them again
     #[command(subcommand)]
     DeadLetters(DeadLetters),
-    /// Run slices for a controller on this machine
+    /// Keep names for clusters
+    #[command(subcommand)]
+    Aliases(cluster::Aliases),
+    /// Look at the jobs of a cluster, start, stop and change them
+    #[command(subcommand)]
+    Jobs(cluster::Jobs),
+    /// Look at the executions of a cluster, stop and recover them
+    #[command(subcommand)]
+    Ex(executions::Ex),
+    /// Look at the nodes of a cluster
+    #[command(subcommand)]
+    Nodes(cluster::Nodes),
+    /// Look at the processes of a cluster
+    #[command(subcommand)]
+    Workers(cluster::ClusterWorkers),
+    /// Look at the controllers of running executions
+    #[command(subcommand)]
+    Controllers(cluster::Controllers),
+    /// Keep jobs in files: submit, update, start and stop them by file
+    #[command(subcommand)]
+    Tjm(executions::Tjm),
+    /// Print what a shell needs to complete commands
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Serve the API of a cluster, and its nodes
+    Master(roles::Master),
+    /// Join a cluster and run its controllers and workers here
+    Node(roles::Node),
+    /// Check, show or explain the configuration
+    #[command(subcommand)]
+    Config(roles::Config),
+    /// Run an execution for a cluster
+    #[command(hide = true)]
+    Controller,
+    /// Run slices for a controller
     #[command(hide = true)]
     Worker,
     /// Compile the module on standard input, within limits
@@ -178,6 +223,12 @@ pub(crate) enum Assets {
     },
     /// Measure operations in the sandbox and, for a project in Rust, outside of it
     Bench(BenchAsset),
+    /// Bring an asset into a cluster: a release, a file, or a project
+    Deploy(executions::DeployAsset),
+    /// List the assets of a cluster
+    List(executions::ListAssets),
+    /// Take an asset out of a cluster
+    Delete(executions::DeleteAsset),
 }
 
 /// What an asset is written in.

@@ -17,9 +17,22 @@ pub(crate) fn print(
     text: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
     let text = match output {
-        Output::Table => text(),
+        Output::Table | Output::Name => text(),
         Output::Json => serde_json::to_string_pretty(result)? + "\n",
     };
+    write(&text)
+}
+
+/// Prints a line, whatever form results have.
+///
+/// # Errors
+///
+/// As of [`print`].
+pub(crate) fn write_line(text: &str) -> Result<(), Failure> {
+    write(&format!("{text}\n"))
+}
+
+fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use teraslice_model::{
     execution::{Execution, Stats},
-    id::{ExId, Generation},
+    id::{Epoch, ExId, Generation},
     status::Status,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -70,6 +70,7 @@ pub struct Controller {
     link: Box<dyn ControllerLink>,
     commands: mpsc::Receiver<Request>,
     stats: watch::Sender<Stats>,
+    epoch: watch::Sender<Option<Epoch>>,
 }
 
 /// A command, and whom to tell that it was taken.
@@ -80,6 +81,7 @@ type Request = (Command, oneshot::Sender<()>);
 pub struct ControllerHandle {
     commands: mpsc::Sender<Request>,
     stats: watch::Receiver<Stats>,
+    epoch: watch::Receiver<Option<Epoch>>,
 }
 
 /// How a controller's run ended.
@@ -140,8 +142,9 @@ impl Controller {
     ) -> (Self, ControllerHandle) {
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let (stats, watched) = watch::channel(Stats::default());
-        let controller = Self { options, context, store, plan, link, commands, stats };
-        (controller, ControllerHandle { commands: sender, stats: watched })
+        let (epoch, began) = watch::channel(None);
+        let controller = Self { options, context, store, plan, link, commands, stats, epoch };
+        (controller, ControllerHandle { commands: sender, stats: watched, epoch: began })
     }
 
     /// Runs the execution to its end, or to the end of this process's part in it.
@@ -153,6 +156,7 @@ impl Controller {
         let execution = runnable(self.store.as_ref(), self.options.ex_id).await?;
         let epoch = self.store.begin_epoch(execution.ex_id, self.options.generation).await?;
         tracing::info!(ex_id = %execution.ex_id, %epoch, "execution controller started");
+        self.epoch.send_replace(Some(epoch));
         driver::run(self, execution, epoch).await
     }
 }
@@ -220,5 +224,16 @@ impl ControllerHandle {
     #[must_use]
     pub fn stats(&self) -> watch::Receiver<Stats> {
         self.stats.clone()
+    }
+
+    /// Waits until the controller has begun its epoch, and returns it; from then on earlier controllers are fenced.
+    ///
+    /// # Errors
+    ///
+    /// When the controller ended before.
+    pub async fn epoch(&self) -> Result<Epoch, ControllerGone> {
+        let mut began = self.epoch.clone();
+        let began = began.wait_for(Option::is_some).await.map_err(|_| ControllerGone)?;
+        began.ok_or(ControllerGone)
     }
 }

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod keys;
+mod reference;
+mod show;
 mod values;
 mod wasm;
 
@@ -21,6 +23,7 @@ use teraslice_model::{
 pub use cluster::{ClusterConfig, TlsConfig, UNPROTECTED};
 use keys::check_section;
 use values::{duration, flag, level, names, text};
+pub use reference::reference;
 pub use wasm::WasmConfig;
 
 /// The variable that names the configuration file.
@@ -206,7 +209,7 @@ impl Default for Config {
 
 /// Says of each key that has no effect why.
 fn without_effect<'a>(set: impl Iterator<Item = &'a &'static str>) -> Vec<String> {
-    let why = |key: &&str| keys::WITHOUT_EFFECT.iter().find(|(name, _)| name == *key);
+    let why = |key: &str| keys::WITHOUT_EFFECT.iter().find(|(name, _)| *name == key);
     set.filter_map(|key| why(key)).map(|(key, why)| format!("{key} has no effect: {why}")).collect()
 }
 

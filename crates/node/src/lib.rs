@@ -1,6 +1,7 @@
 //! Puts one process together: the only crate that knows all backends, stores and runtimes.
 
-mod assets;
+pub mod assets;
+pub mod cluster;
 pub mod config;
 pub mod dry_run;
 pub mod exit_code;
@@ -8,5 +9,3 @@ pub mod local;
 pub mod logging;
 pub mod parts;
 pub mod state;
-
-pub use assets::{Broken, BrokenReason};

@@ -1,10 +1,13 @@
 //! Logs: text or JSON lines, at one level or at one per part.
 
-use std::str::FromStr;
+use std::{str::FromStr, sync::OnceLock};
 
 use tracing_subscriber::{
-    Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+    Layer, Registry, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
+
+/// Changes the level of a log that has started.
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +47,7 @@ pub fn start<W>(options: &LogOptions, writer: W) -> Result<(), UnknownLevel>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = filter(&options.level)?;
+    let (filter, level) = reload::Layer::new(filter(&options.level)?);
     let text = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(options.has_colours);
     let started = match options.format {
         LogFormat::Text => tracing_subscriber::registry().with(text.with_filter(filter)).try_init(),
@@ -53,8 +56,24 @@ where
             tracing_subscriber::registry().with(json.with_filter(filter)).try_init()
         }
     };
-    // Somebody else has started logging before, as tests do.
-    drop(started);
+    // Somebody else may have started logging before, as tests do.
+    if started.is_ok() {
+        let _first = LEVEL.set(level);
+    }
+    Ok(())
+}
+
+/// Logs at another level from now on.
+///
+/// # Errors
+///
+/// When the level is none.
+pub fn set_level(level: &str) -> Result<(), UnknownLevel> {
+    let filter = filter(level)?;
+    if let Some(handle) = LEVEL.get() {
+        // It fails only after the end of logging.
+        let _over = handle.reload(filter);
+    }
     Ok(())
 }
 

@@ -1,5 +1,11 @@
 //! A controller's connection to the master.
 
+use std::{
+    pin::Pin,
+    task::{self, Poll},
+};
+
+use futures::{FutureExt as _, Stream, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 use teraslice_core::{
     context::Context,
@@ -30,18 +36,30 @@ pub async fn connect(
     context: &Context,
 ) -> Result<Duplex<ToController, FromController>, ConnectError> {
     let metadata = protocol::metadata(secret, &[(protocol::EXECUTION, &ex_id.to_string())])?;
-    open(peer, metadata, context, async |mut client, request| client.control(request).await).await
+    let call = |mut client: MasterClient<Channel>, request: Request<Sent>| async move { client.control(request).await }.boxed();
+    open(peer, metadata, context, call).await
 }
 
-/// What is sent on a connection.
-pub(crate) type Sent = std::pin::Pin<Box<dyn futures::Stream<Item = Envelope> + Send>>;
+/// What the master answers to a call that opens a connection.
+pub(crate) type Opened = Result<Response<Streaming<Envelope>>, Status>;
+
+/// What is sent on a connection. A type of its own, as the compiler cannot tell that a bare trait object may be sent.
+pub(crate) struct Sent(Pin<Box<dyn Stream<Item = Envelope> + Send>>);
+
+impl Stream for Sent {
+    type Item = Envelope;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Envelope>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
 
 /// Opens a connection by the call that is given.
 pub(crate) async fn open<In, Out>(
     peer: &Peer,
     metadata: MetadataMap,
     context: &Context,
-    call: impl AsyncFnOnce(MasterClient<Channel>, Request<Sent>) -> Result<Response<Streaming<Envelope>>, Status>,
+    call: impl FnOnce(MasterClient<Channel>, Request<Sent>) -> BoxFuture<'static, Opened>,
 ) -> Result<Duplex<In, Out>, ConnectError>
 where
     In: DeserializeOwned + Send + 'static,
@@ -50,7 +68,7 @@ where
     let (arrived, from) = mpsc::channel(duplex::WAITING_MAX);
     let (to, messages) = mpsc::channel(duplex::WAITING_MAX);
     let ends = CancellationToken::new();
-    let outgoing: Sent = Box::pin(duplex::outgoing(messages, peer.pulse, ends.clone()));
+    let outgoing = Sent(Box::pin(duplex::outgoing(messages, peer.pulse, ends.clone())));
     let mut request = Request::new(outgoing);
     *request.metadata_mut() = metadata;
     let client = client(peer, peer.connect().await?);

@@ -1,7 +1,9 @@
 //! A node's connection to the master.
 
+use futures::FutureExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 use teraslice_core::context::Context;
+use tonic::{Request, transport::Channel};
 
 use crate::{
     control,
@@ -9,6 +11,7 @@ use crate::{
     peer::{ConnectError, Peer},
     protocol,
     secret::Secret,
+    wire::v1::master_client::MasterClient,
 };
 
 /// Connects a node. When the connection ends, the caller connects again.
@@ -27,5 +30,6 @@ where
     Out: Serialize + Send + 'static,
 {
     let metadata = protocol::metadata(secret, &[(protocol::NODE, node_id)])?;
-    control::open(peer, metadata, context, async |mut client, request| client.node(request).await).await
+    let call = |mut client: MasterClient<Channel>, request: Request<control::Sent>| async move { client.node(request).await }.boxed();
+    control::open(peer, metadata, context, call).await
 }

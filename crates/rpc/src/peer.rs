@@ -29,6 +29,8 @@ pub struct Peer {
     pub endpoint: String,
     /// The certificates that are trusted, as PEM; `https` needs them.
     pub ca_pem: Option<String>,
+    /// The name that its certificate is made out to (default: the host of the address).
+    pub name: Option<String>,
     /// A connection has to stand after this (default 5 s).
     pub connect_max: Duration,
     /// A stream has to be accepted after this (default 5 s).
@@ -109,6 +111,7 @@ impl Peer {
         Self {
             endpoint: endpoint.into(),
             ca_pem: None,
+            name: None,
             connect_max: Duration::from_secs(5),
             answer_max: Duration::from_secs(5),
             ping_every: Duration::from_secs(5),
@@ -147,7 +150,7 @@ impl Peer {
             return Ok(endpoint);
         }
         let host = endpoint.uri().host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let tls = ClientTlsConfig::new().domain_name(host);
+        let tls = ClientTlsConfig::new().domain_name(self.name.clone().unwrap_or(host));
         let tls = match &self.ca_pem {
             Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
             None => tls,

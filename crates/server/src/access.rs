@@ -15,7 +15,7 @@ use axum::{
 use teraslice_core::store::StoreError;
 use teraslice_model::access::{AccessRole, TokenRecord};
 
-pub use word::{NewWord, draw};
+pub use word::{NewWord, draw, hash};
 
 use crate::{options::ApiAuth, refusal::Refusal, services::Services};
 use limiter::Limiter;

@@ -34,6 +34,8 @@ const COMPUTE_THREADS_PER_WORKER: usize = 4;
 const COMPUTE_THREADS_MIN: usize = 4;
 /// What is logged when nobody says.
 const LEVEL_DEFAULT: &str = "warn";
+/// What a long-running role logs when nobody says.
+const LEVEL_OF_SERVICES: &str = "info";
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub(crate) struct Session {
 impl Session {
     /// Reads the configuration.
     pub(crate) fn start(common: Common) -> Result<Self, Failure> {
-        let config = Config::find(common.config.as_deref()).map_err(|error| match error {
+        let mut config = Config::find(common.config.as_deref()).map_err(|error| match error {
             ConfigError::Wrong { path, problems } => {
                 let message = format!("the configuration {} is wrong", path.display());
                 Failure::text(exit_code::BAD_CONFIG, message).with_problems(problems)
@@ -60,6 +62,7 @@ impl Session {
             let path = config.path.as_deref().unwrap_or_else(|| "configuration".as_ref());
             screen.say(&format!("warning: {}: {warning}", path.display()));
         }
+        config.state_directory = state::directory(common.state_dir.as_deref(), &config).ok();
         let parts = Parts::new(config).with_compiler(program()?, vec!["compile-asset".to_owned()]);
         Ok(Self { common, parts, screen })
     }
@@ -71,6 +74,15 @@ impl Session {
 
     /// Starts the log: at the level of the arguments, else of the job, else of the configuration.
     pub(crate) fn start_log(&self, job: Option<&Map<String, Value>>) -> Result<(), Failure> {
+        self.start_log_at(job, LEVEL_DEFAULT)
+    }
+
+    /// Starts the log of a long-running role, and says which keys of the configuration have no effect.
+    pub(crate) fn start_service_log(&self) -> Result<(), Failure> {
+        self.start_log_at(None, LEVEL_OF_SERVICES)
+    }
+
+    fn start_log_at(&self, job: Option<&Map<String, Value>>, default: &str) -> Result<(), Failure> {
         let of_job = job.and_then(|job| job.get("log_level")).and_then(Value::as_str);
         let of_job = of_job.filter(|level| !level.is_empty()).map(str::to_owned);
         let named = self.common.log_level.clone();
@@ -81,7 +93,7 @@ impl Session {
                 LogFormat::Text => logging::LogFormat::Text,
                 LogFormat::Json => logging::LogFormat::Json,
             },
-            level: level.unwrap_or_else(|| LEVEL_DEFAULT.to_owned()),
+            level: level.unwrap_or_else(|| default.to_owned()),
             has_colours: self.screen.is_terminal(),
         };
         let screen = self.screen.clone();
@@ -146,6 +158,14 @@ impl Session {
         }
         let program = program()?;
         let mut arguments = vec!["worker".to_owned()];
+        arguments.extend(self.child_arguments());
+        let run_directory = self.state_directory()?.join("run");
+        Ok(Workers::Processes(WorkerProcesses { program, arguments, run_directory }))
+    }
+
+    /// Returns the arguments by which this program, started again, finds the same configuration and logs alike.
+    pub(crate) fn child_arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
         let mut pass = |name: &str, value: Option<String>| {
             arguments.extend(value.map(|value| format!("--{name}={value}")));
         };
@@ -154,8 +174,8 @@ impl Session {
         pass("log-level", self.common.log_level.clone());
         let is_json = self.common.log_format == LogFormat::Json;
         pass("log-format", is_json.then(|| "json".to_owned()));
-        let run_directory = self.state_directory()?.join("run");
-        Ok(Workers::Processes(WorkerProcesses { program, arguments, run_directory }))
+        pass("state-dir", self.common.state_dir.as_ref().map(|path| path.display().to_string()));
+        arguments
     }
 
     /// Opens the state store.
@@ -199,7 +219,7 @@ fn of_open(error: OpenError) -> Failure {
 }
 
 /// Returns this program, to start it again.
-fn program() -> Result<PathBuf, Failure> {
+pub(crate) fn program() -> Result<PathBuf, Failure> {
     env::current_exe().map_err(|error| {
         let error = anyhow::Error::new(error).context("failed to find this program");
         Failure::new(exit_code::INTERNAL, error)

@@ -1,20 +1,36 @@
-//! `teraslice worker`: runs slices for a controller in another process. Started by `run --processes`, not by people.
+//! `teraslice worker`: runs slices for a controller in another process. Started by nodes and `run --processes`, not by people.
 
 use teraslice_core::{context::Context, worker::WorkerEnd};
 use teraslice_node::{
+    cluster::worker::ClusterWorker,
     exit_code,
     local::{WorkerError, WorkerProcess},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::session::{Session, runtime};
+use super::{
+    controller::of_process,
+    session::{Session, runtime},
+};
 use crate::failure::Failure;
 
 /// Runs slices until the execution is over; returns the exit code.
 pub(crate) fn execute(session: &Session) -> Result<u8, Failure> {
+    if ClusterWorker::is_meant() {
+        session.start_service_log()?;
+        let process = ClusterWorker::start(&session.parts).map_err(of_process)?;
+        return attend(async |context, stop| process.run(context, stop).await.map_err(of_process));
+    }
     session.start_log(None)?;
     let process = WorkerProcess::start(&session.parts).map_err(of_worker)?;
+    attend(async |context, stop| process.run(context, stop).await.map_err(of_worker))
+}
+
+/// Runs a worker until it ends, or the process is told to; returns the exit code.
+fn attend(
+    work: impl AsyncFnOnce(&Context, CancellationToken) -> Result<WorkerEnd, Failure>,
+) -> Result<u8, Failure> {
     let runtime = runtime(None)?;
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
@@ -22,11 +38,11 @@ pub(crate) fn execute(session: &Session) -> Result<u8, Failure> {
         // A terminal sends this to the whole group; the process that started this one decides.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let context = Context::system();
-        let work = process.run(&context, stop.clone());
+        let work = Box::pin(work(&context, stop.clone()));
         tokio::pin!(work);
         loop {
             tokio::select! {
-                ended = &mut work => return ended.map_err(of_worker),
+                ended = &mut work => return ended,
                 _signal = terminate.recv() => stop.cancel(),
                 _signal = interrupt.recv() => {}
             }

@@ -67,7 +67,7 @@ pub(super) async fn run(
     execution: Execution,
     epoch: Epoch,
 ) -> Result<ExecutionEnd, ControllerError> {
-    let Controller { options, context, store, plan, link, commands, stats } = controller;
+    let Controller { options, context, store, plan, link, commands, stats, epoch: _ } = controller;
     let writer = Writer { generation: options.generation, epoch };
     let ledger = recovery::prepare(store.as_ref(), &execution, writer).await?;
     let job = plan.job();

@@ -19,7 +19,7 @@ use super::{
 pub const UNPROTECTED: &str = "anyone may run jobs here";
 /// Slots of a node that does not say: enough for a few jobs on a small machine.
 const SLOTS_MIN: u32 = 8;
-/// Entries that a node with the master shows beside its processes: the master itself and its assets service.
+/// Slots of a node with the master that executions do not get: the master itself and its assets service have them.
 const MASTER_SLOTS: u32 = 2;
 
 /// How this process takes part in a cluster.
@@ -39,7 +39,7 @@ pub struct ClusterConfig {
     pub hostname: Option<String>,
     /// Names this node, for ever (`node_id`); absent: the name of the machine.
     pub node_id: Option<String>,
-    /// Processes that this node runs at the most (`workers`, default 4 for each processor and at least 8; 2 more with the master).
+    /// Processes of executions that this node runs at the most; with `master` two of those configured are the master's (`workers`, default 4 for each processor and at least 8).
     pub slots: u32,
     /// The ports that controllers listen on (`slicer_port_range`, default 45679:46678; the first is never taken).
     pub ports: RangeInclusive<u16>,
@@ -95,7 +95,11 @@ impl ClusterConfig {
             bind: text(ours, "bind").and_then(|address| bind(&address, report)),
             hostname: text(ours, "hostname"),
             node_id: text(ours, "node_id"),
-            slots: slots.unwrap_or_else(|| slots_default(is_master)),
+            slots: match slots {
+                Some(slots) if is_master => slots.saturating_sub(MASTER_SLOTS),
+                Some(slots) => slots,
+                None => defaults.slots,
+            },
             ports: text(ours, "slicer_port_range")
                 .and_then(|range| ports(&range, report))
                 .unwrap_or(defaults.ports),
@@ -144,7 +148,7 @@ impl Default for ClusterConfig {
             bind: None,
             hostname: None,
             node_id: None,
-            slots: slots_default(false),
+            slots: slots_default(),
             ports: 45_679..=46_678,
             action_timeout: Duration::from_mins(2),
             api_response_timeout: Duration::from_mins(5),
@@ -176,10 +180,9 @@ impl TlsConfig {
     }
 }
 
-fn slots_default(is_master: bool) -> u32 {
+fn slots_default() -> u32 {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let slots = u32::try_from(cpus).unwrap_or(SLOTS_MIN).saturating_mul(4).max(SLOTS_MIN);
-    slots + if is_master { MASTER_SLOTS } else { 0 }
+    u32::try_from(cpus).unwrap_or(SLOTS_MIN).saturating_mul(4).max(SLOTS_MIN)
 }
 
 fn bind(address: &str, report: &mut Report) -> Option<IpAddr> {

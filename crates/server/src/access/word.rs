@@ -33,9 +33,15 @@ pub fn draw(name: &str, role: AccessRole, created: Timestamp) -> io::Result<NewW
     for byte in bytes {
         write!(word, "{byte:02x}").expect("text grows as needed");
     }
-    let hash = blake3::hash(word.as_bytes()).to_hex().to_string();
+    let hash = hash(&word);
     let record = TokenRecord { name: name.to_owned(), role, hash, created };
     Ok(NewWord { word, record })
+}
+
+/// Returns what the store keeps of a word.
+#[must_use]
+pub fn hash(word: &str) -> String {
+    blake3::hash(word.as_bytes()).to_hex().to_string()
 }
 
 /// Returns the word of an `Authorization` header: `Bearer <word>`, or `Basic` with the word as password.

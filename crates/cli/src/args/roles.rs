@@ -1,0 +1,53 @@
+//! Arguments of the roles of a cluster, and of the configuration commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Master {
+    /// Run a node in this process too
+    #[arg(long)]
+    pub(crate) node: bool,
+    #[command(flatten)]
+    pub(crate) ending: Ending,
+    #[command(flatten)]
+    pub(crate) logs: Logs,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Node {
+    /// Print the secret of the node with this name, for its `node_secret`, and end; to be run where the master's state is
+    #[arg(long, value_name = "NAME")]
+    pub(crate) secret_of: Option<String>,
+    #[command(flatten)]
+    pub(crate) ending: Ending,
+    #[command(flatten)]
+    pub(crate) logs: Logs,
+}
+
+/// What becomes of what runs at the end.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Ending {
+    /// At the end, end what runs here too [default: it goes on]
+    #[arg(long)]
+    pub(crate) terminate: bool,
+}
+
+/// Where the output of controllers and workers goes.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Logs {
+    /// A folder for the logs of controllers and workers, a file each [default: stderr of this process]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) log_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Check the configuration; unknown keys are errors here
+    Check,
+    /// Show what is in force: defaults filled in, secrets left out
+    Show,
+    /// Explain every key
+    Reference,
+}

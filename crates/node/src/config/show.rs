@@ -1,0 +1,71 @@
+//! The configuration as it is in force: defaults filled in, secrets left out.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{ClusterConfig, Config};
+
+impl Config {
+    /// Returns what is in force; where there is a secret it says only that there is one.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        let secret = |secret: &Option<String>| secret.as_ref().map(|_| "(set)");
+        let ClusterConfig { name, is_master, master_hostname, port, hostname, node_id, slots, .. } =
+            &self.cluster;
+        let cluster = &self.cluster;
+        let wasm = &self.wasm;
+        json!({
+            "file": self.path,
+            "terafoundation": {
+                "connectors": self.connections,
+                "log_level": self.log_level,
+                "prom_metrics_enabled": cluster.metrics_port.is_some(),
+                "prom_metrics_port": cluster.metrics_port,
+                "prom_metrics_display_url": cluster.metrics_url,
+            },
+            "teraslice": {
+                "action_timeout": millis(cluster.action_timeout),
+                "api_auth": if cluster.has_tokens { "tokens" } else { "none" },
+                "api_body_limit": cluster.body_limit,
+                "api_response_timeout": millis(cluster.api_response_timeout),
+                "api_unprotected": cluster.is_unprotected.then_some(super::UNPROTECTED),
+                "assets_directory": self.assets_directories,
+                "autoload_directory": self.autoload_directory,
+                "bind": cluster.listen_address(),
+                "cluster_manager_type": self.cluster_manager_type,
+                "cluster_secret": secret(&cluster.secret),
+                "env_vars": self.env_vars,
+                "hostname": hostname,
+                "kubernetes_overrides_enabled": self.overrides_enabled,
+                "master": is_master,
+                "master_hostname": master_hostname,
+                "name": name,
+                "node_disconnect_timeout": millis(cluster.node_disconnect_timeout),
+                "node_id": node_id,
+                "node_secret": secret(&cluster.node_secret),
+                "node_state_interval": millis(cluster.node_state_interval),
+                "port": port,
+                "shutdown_timeout": millis(self.shutdown_timeout),
+                "slicer_port_range": format!("{}:{}", cluster.ports.start(), cluster.ports.end()),
+                "slicer_timeout": millis(self.slicer_timeout),
+                "state_directory": self.state_directory,
+                "tls": cluster.tls.as_ref().map(|tls| json!({"ca": tls.ca, "cert": tls.cert, "key": tls.key})),
+                "wasm": {
+                    "memory": wasm.memory,
+                    "memory_max": wasm.memory_max,
+                    "time_per_batch": millis(wasm.time_per_batch),
+                    "time_per_batch_max": millis(wasm.time_per_batch_max),
+                    "cache_size": wasm.cache_size,
+                    "trusted": wasm.trusted,
+                },
+                "worker_disconnect_timeout": millis(self.worker_disconnect_timeout),
+                "workers": slots,
+            },
+        })
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,431 @@
+//! A cluster of real processes: a master, nodes, and what they start; all gone at the end.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{Stage, binary, kill, network::Network};
+
+/// Everything that is waited for has to happen within this, unless a case says otherwise.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+/// While something is waited for, it is looked this often.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The secret that all members of a test's cluster share.
+const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// What a cluster is made with.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// How many nodes join at the start.
+    pub nodes: usize,
+    /// Slots of each node.
+    pub slots: usize,
+    /// Whether each node has a network of its own, whose link can be cut; else all share this machine's loopback.
+    pub is_networked: bool,
+    /// More keys under `teraslice` for all members.
+    pub config: Value,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self { nodes: 1, slots: 8, is_networked: false, config: json!({}) }
+    }
+}
+
+/// A running cluster. Every process of it ends with this.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The folder in which everything lies; jobs' relative paths start here.
+    pub stage: Stage,
+    options: ClusterOptions,
+    name: String,
+    host: String,
+    port: u16,
+    network: Option<Network>,
+    master: Option<Child>,
+    nodes: Vec<Option<Child>>,
+    agent: ureq::Agent,
+}
+
+/// An answer of the API.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body: JSON, or text that is none as a string.
+    pub body: Value,
+}
+
+impl Cluster {
+    /// Starts a master and nodes and waits until all have joined.
+    ///
+    /// # Panics
+    ///
+    /// When something does not start.
+    #[must_use]
+    pub fn start(options: ClusterOptions) -> Self {
+        let mut cluster = Self::prepare(options);
+        cluster.start_master();
+        for node in 0..cluster.options.nodes {
+            cluster.start_node(node);
+        }
+        cluster.await_nodes(cluster.options.nodes);
+        cluster
+    }
+
+    fn prepare(options: ClusterOptions) -> Self {
+        let network = options.is_networked.then(|| Network::new(options.nodes));
+        let host = network.as_ref().map_or("127.0.0.1".to_owned(), Network::master);
+        let listener = TcpListener::bind((host.as_str(), 0)).expect("a port is free");
+        let port = listener.local_addr().expect("a listener has an address").port();
+        drop(listener);
+        let stage = Stage::default();
+        let name = format!("test-{}-{port}", std::process::id());
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_mins(5)))
+            .build()
+            .new_agent();
+        let nodes = (0..options.nodes).map(|_| None).collect();
+        Self { stage, options, name, host, port, network, master: None, nodes, agent }
+    }
+
+    /// Returns the URL of the API.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}:{}", self.host, self.port)
+    }
+
+    /// Returns the network, whose links can be cut.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster shares the machine's loopback.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("the case asked for a network")
+    }
+
+    fn config(&self, member: &str, more: &Value) -> PathBuf {
+        let mut teraslice = json!({
+            "name": self.name,
+            "port": self.port,
+            "bind": self.host,
+            "master_hostname": self.host,
+            "cluster_secret": SECRET,
+            "state_directory": self.stage.path(&format!("{member}/state")),
+            "assets_directory": self.stage.path(&format!("{member}/assets")),
+            "autoload_directory": self.stage.path("autoload"),
+        });
+        for extra in [&self.options.config, more] {
+            for (key, value) in extra.as_object().expect("the configuration is an object") {
+                teraslice[key] = value.clone();
+            }
+        }
+        fs::create_dir_all(self.stage.path(member)).expect("the folder of a test can be written");
+        let path = self.stage.path(&format!("{member}/config.json"));
+        let text = json!({"terafoundation": {"log_level": "info"}, "teraslice": teraslice}).to_string();
+        fs::write(&path, text).expect("the folder of a test can be written");
+        path
+    }
+
+    fn spawn(&self, member: &str, mut command: Command, arguments: &[&str], config: &PathBuf) -> Child {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.stage.path(&format!("{member}.log")));
+        command
+            .args(arguments)
+            .arg("-c")
+            .arg(config)
+            .current_dir(self.stage.path(""))
+            .env_remove("TERAFOUNDATION_CONFIG")
+            .env_remove("TERASLICE_STATE_DIRECTORY")
+            .env("TERASLICE_NO_CGROUPS", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("the folder of a test can be written"));
+        command.spawn().expect("the binary starts")
+    }
+
+    /// Starts the master, again if it has ended, and waits until its API is open.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn start_master(&mut self) {
+        self.start_master_with(&[]);
+    }
+
+    /// As [`start_master`](Self::start_master), with further arguments.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn start_master_with(&mut self, arguments: &[&str]) {
+        let config = self.config("master", &json!({}));
+        let arguments = [&["master"], arguments].concat();
+        self.master = Some(self.spawn("master", Command::new(binary()), &arguments, &config));
+        self.wait("the API to open", WAIT_MAX, |cluster| {
+            cluster.try_get("/v1/health/ready").is_some_and(|answer| answer.status == 200).then_some(())
+        });
+    }
+
+    /// Starts a node, again if it has ended. Returns at once.
+    pub fn start_node(&mut self, node: usize) {
+        let member = format!("node-{node}");
+        let own = json!({"node_id": member, "workers": self.options.slots});
+        let config = self.config(&member, &own);
+        let command = match &self.network {
+            Some(network) => network.command(node, &binary()),
+            None => Command::new(binary()),
+        };
+        let child = self.spawn(&member, command, &["node"], &config);
+        if node >= self.nodes.len() {
+            self.nodes.resize_with(node + 1, || None);
+        }
+        self.nodes[node] = Some(child);
+    }
+
+    /// Waits until so many nodes are connected.
+    ///
+    /// # Panics
+    ///
+    /// When they are not.
+    pub fn await_nodes(&self, count: usize) {
+        self.wait(&format!("{count} nodes"), WAIT_MAX, |cluster| {
+            let state = cluster.get("/cluster/state");
+            let connected = state.as_object()?.values().filter(|node| node["state"] == "connected").count();
+            (connected == count).then_some(())
+        });
+    }
+
+    /// Kills the master; what it has started goes on.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn kill_master(&mut self) {
+        let mut master = self.master.take().expect("the master runs");
+        kill(master.id());
+        let _reaped = master.wait();
+    }
+
+    /// Asks the master to end and waits for it; returns its exit code.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run or end.
+    pub fn stop_master(&mut self) -> Option<i32> {
+        terminate(self.master.take().expect("the master runs"))
+    }
+
+    /// Kills a node's own process; what it has started goes on.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn kill_node(&mut self, node: usize) {
+        let mut child = self.nodes[node].take().expect("the node runs");
+        kill(child.id());
+        let _reaped = child.wait();
+    }
+
+    /// Asks a node to end and waits for it; returns its exit code.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run or end.
+    pub fn stop_node(&mut self, node: usize) -> Option<i32> {
+        terminate(self.nodes[node].take().expect("the node runs"))
+    }
+
+    fn try_get(&self, path: &str) -> Option<Answer> {
+        answer(self.agent.get(format!("{}{path}", self.url())).call())
+    }
+
+    /// Gets a path; returns the body of an answer that says 200.
+    ///
+    /// # Panics
+    ///
+    /// When it says something else.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Value {
+        let answer = self.try_get(path).unwrap_or_else(|| panic!("GET {path} is not answered"));
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.body);
+        answer.body
+    }
+
+    /// Sends a request with a JSON body, if there is one.
+    ///
+    /// # Panics
+    ///
+    /// When it is not answered.
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url()));
+        let request = request.header("content-type", "application/json");
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let sent = self.agent.run(request.body(body).expect("the request is one"));
+        answer(sent).unwrap_or_else(|| panic!("{method} {path} is not answered"))
+    }
+
+    /// Posts; returns the body of an answer that says 200 or 201.
+    ///
+    /// # Panics
+    ///
+    /// When it says something else.
+    pub fn post(&self, path: &str, body: Option<&Value>) -> Value {
+        let answer = self.request("POST", path, body);
+        assert!(matches!(answer.status, 200 | 201), "POST {path}: {} {}", answer.status, answer.body);
+        answer.body
+    }
+
+    /// Submits a job; returns its id and that of its execution.
+    ///
+    /// # Panics
+    ///
+    /// When it is refused.
+    pub fn submit(&self, job: &Value) -> (String, String) {
+        let answer = self.post("/v1/jobs", Some(job));
+        let id = |key: &str| answer[key].as_str().unwrap_or_else(|| panic!("no {key}: {answer}")).to_owned();
+        (id("job_id"), id("ex_id"))
+    }
+
+    /// Returns the record of an execution.
+    #[must_use]
+    pub fn execution(&self, ex_id: &str) -> Value {
+        self.get(&format!("/v1/ex/{ex_id}"))
+    }
+
+    /// Waits until an execution has one of these statuses; returns its record.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended otherwise, or the time is over.
+    pub fn await_status(&self, ex_id: &str, wanted: &[&str]) -> Value {
+        let ends = ["completed", "stopped", "rejected", "failed", "terminated"];
+        self.wait(&format!("execution {ex_id} to be {wanted:?}"), WAIT_MAX, |cluster| {
+            // The master may be away.
+            let record = cluster.try_get(&format!("/v1/ex/{ex_id}")).filter(|answer| answer.status == 200)?.body;
+            let status = record["_status"].as_str().unwrap_or_default();
+            let is_wanted = wanted.contains(&status);
+            assert!(is_wanted || !ends.contains(&status), "ended as {status}: {}", record["_failureReason"]);
+            is_wanted.then_some(record)
+        })
+    }
+
+    /// Returns the process numbers of an execution in a role (`worker`, `execution_controller`), with the node of each.
+    #[must_use]
+    pub fn processes(&self, ex_id: &str, role: &str) -> Vec<(String, u32)> {
+        let state = self.get("/cluster/state");
+        let nodes = state.as_object().expect("the state is an object by node").iter();
+        let all = nodes.flat_map(|(name, node)| {
+            let active = node["active"].as_array().cloned().unwrap_or_default();
+            active.into_iter().map(move |process| (name.clone(), process))
+        });
+        let wanted = all.filter(|(_, process)| process["ex_id"] == ex_id && process["assignment"] == role);
+        let numbers = wanted.filter_map(|(name, process)| Some((name, process["pid"].as_u64()?)));
+        numbers.filter_map(|(name, pid)| Some((name, u32::try_from(pid).ok()?))).collect()
+    }
+
+    /// Waits until so many processes of a role run for an execution; returns them.
+    ///
+    /// # Panics
+    ///
+    /// When they do not.
+    pub fn await_processes(&self, ex_id: &str, role: &str, count: usize) -> Vec<(String, u32)> {
+        self.wait(&format!("{count} of {role}"), WAIT_MAX, |cluster| {
+            let found = cluster.processes(ex_id, role);
+            (found.len() == count).then_some(found)
+        })
+    }
+
+    /// Waits until no process of any execution runs any more, as the system sees it.
+    ///
+    /// # Panics
+    ///
+    /// When some are left.
+    pub fn await_quiet(&self) {
+        self.wait("all processes of executions to end", WAIT_MAX, |cluster| {
+            cluster.started().is_empty().then_some(())
+        });
+    }
+
+    /// Returns the processes that nodes of this cluster have started, found by their environment.
+    #[must_use]
+    pub fn started(&self) -> Vec<u32> {
+        let mark = format!("TERASLICE_CLUSTER={}", self.name);
+        let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = numbers.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
+        let is_ours = |pid: &u32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes()))
+        };
+        numbers.filter(is_ours).collect()
+    }
+
+    /// Waits for something, with a limit.
+    ///
+    /// # Panics
+    ///
+    /// When the time is over; the logs are shown.
+    #[expect(clippy::disallowed_methods, reason = "a case waits for real processes")]
+    pub fn wait<T>(&self, what: &str, limit: Duration, look: impl Fn(&Self) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(start.elapsed() < limit, "waited {limit:?} for {what}\n{}", self.logs());
+            sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Returns the ends of all logs.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let files = fs::read_dir(self.stage.path("")).into_iter().flatten().flatten();
+        let logs = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "log"));
+        let show = |file: fs::DirEntry| {
+            let text = fs::read_to_string(file.path()).unwrap_or_default();
+            let lines: Vec<_> = text.lines().collect();
+            let end = lines[lines.len().saturating_sub(60)..].join("\n");
+            format!("--- {}\n{end}\n", file.path().display())
+        };
+        logs.map(show).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.nodes.iter_mut().chain([&mut self.master]).filter_map(Option::as_mut) {
+            kill(child.id());
+            let _reaped = child.wait();
+        }
+        // A process that was being started may show up a moment later.
+        for _ in 0..50 {
+            let left = self.started();
+            if left.is_empty() {
+                return;
+            }
+            left.into_iter().for_each(kill);
+            sleep(LOOK_EVERY);
+        }
+    }
+}
+
+fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
+    let mut response = sent.ok()?;
+    let status = response.status().as_u16();
+    let text = response.body_mut().with_config().limit(256 << 20).read_to_string().ok()?;
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Some(Answer { status, body })
+}
+
+fn terminate(child: Child) -> Option<i32> {
+    crate::terminate(child.id());
+    crate::finish(child, WAIT_MAX).code
+}
