@@ -136,7 +136,8 @@ impl Cluster {
     }
 
     fn spawn(&self, member: &str, mut command: Command, arguments: &[&str], config: &PathBuf) -> Child {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.stage.path(&format!("{member}.log")));
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.stage.path(&format!("{member}.log")));
         command
             .args(arguments)
             .arg("-c")
@@ -309,7 +310,8 @@ impl Cluster {
         let ends = ["completed", "stopped", "rejected", "failed", "terminated"];
         self.wait(&format!("execution {ex_id} to be {wanted:?}"), WAIT_MAX, |cluster| {
             // The master may be away.
-            let record = cluster.try_get(&format!("/v1/ex/{ex_id}")).filter(|answer| answer.status == 200)?.body;
+            let record =
+                cluster.try_get(&format!("/v1/ex/{ex_id}")).filter(|answer| answer.status == 200)?.body;
             let status = record["_status"].as_str().unwrap_or_default();
             let is_wanted = wanted.contains(&status);
             assert!(is_wanted || !ends.contains(&status), "ended as {status}: {}", record["_failureReason"]);

@@ -25,7 +25,8 @@ impl Network {
     #[must_use]
     pub fn new(nodes: usize) -> Self {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
-        let serial = std::process::id().wrapping_mul(7).wrapping_add(SERIAL.fetch_add(1, Ordering::Relaxed)) % 4_096;
+        let serial =
+            std::process::id().wrapping_mul(7).wrapping_add(SERIAL.fetch_add(1, Ordering::Relaxed)) % 4_096;
         let subnet = format!("10.{}.{}", 200 + serial / 256, serial % 256);
         let network = Self { mark: format!("ts{serial:x}"), subnet, nodes };
         network.remove();

@@ -26,7 +26,8 @@ fn install(folder: &Path) -> bool {
     }
     fs::create_dir_all(folder).expect("the cache can be written");
     fs::copy(root().join("tests/clients/package.json"), folder.join("package.json")).expect("a file to copy");
-    let installed = Command::new("npm").args(["install", "--no-audit", "--no-fund"]).current_dir(folder).output();
+    let installed =
+        Command::new("npm").args(["install", "--no-audit", "--no-fund"]).current_dir(folder).output();
     installed.is_ok_and(|installed| installed.status.success())
 }
 

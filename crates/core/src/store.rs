@@ -2,9 +2,7 @@
 
 mod query;
 
-pub use query::{
-    ErrorQuery, ErrorRecord, ExecutionQuery, ExecutionUpdate, JobQuery, Page, Sort, Sums,
-};
+pub use query::{ErrorQuery, ErrorRecord, ExecutionQuery, ExecutionUpdate, JobQuery, Page, Sort, Sums};
 
 use std::{fmt, sync::Arc};
 

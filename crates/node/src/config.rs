@@ -22,8 +22,8 @@ use teraslice_model::{
 
 pub use cluster::{ClusterConfig, TlsConfig, UNPROTECTED};
 use keys::check_section;
-use values::{duration, flag, level, names, text};
 pub use reference::reference;
+use values::{duration, flag, level, names, text};
 pub use wasm::WasmConfig;
 
 /// The variable that names the configuration file.

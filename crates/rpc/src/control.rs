@@ -36,7 +36,9 @@ pub async fn connect(
     context: &Context,
 ) -> Result<Duplex<ToController, FromController>, ConnectError> {
     let metadata = protocol::metadata(secret, &[(protocol::EXECUTION, &ex_id.to_string())])?;
-    let call = |mut client: MasterClient<Channel>, request: Request<Sent>| async move { client.control(request).await }.boxed();
+    let call = |mut client: MasterClient<Channel>, request: Request<Sent>| {
+        async move { client.control(request).await }.boxed()
+    };
     open(peer, metadata, context, call).await
 }
 

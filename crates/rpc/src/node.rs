@@ -30,6 +30,8 @@ where
     Out: Serialize + Send + 'static,
 {
     let metadata = protocol::metadata(secret, &[(protocol::NODE, node_id)])?;
-    let call = |mut client: MasterClient<Channel>, request: Request<control::Sent>| async move { client.node(request).await }.boxed();
+    let call = |mut client: MasterClient<Channel>, request: Request<control::Sent>| {
+        async move { client.node(request).await }.boxed()
+    };
     control::open(peer, metadata, context, call).await
 }

@@ -183,7 +183,8 @@ impl<B: ClusterBackend> Surroundings<B> {
         if execution.status == Status::Stopping {
             subject.history.stopping_since.get_or_insert(now);
         }
-        let wanted = Wanted { workers: subject.workers_wanted(execution), is_stop_asked: subject.is_stop_asked };
+        let wanted =
+            Wanted { workers: subject.workers_wanted(execution), is_stop_asked: subject.is_stop_asked };
         let history = &subject.history;
         let actions = decide(&Scene { execution, wanted, history, observed, patience, now });
         let mut next = Next::Quiet(None);

@@ -97,7 +97,8 @@ impl Node {
         let mut master = Peer::new(config.cluster.master_url());
         master.ca_pem = identity::trusted(config)?;
         let host = config.cluster.hostname.clone().unwrap_or_else(|| address(config));
-        let mut agent = AgentOptions::new(&config.cluster.name, &node_id, config.cluster.slots, template(&options));
+        let mut agent =
+            AgentOptions::new(&config.cluster.name, &node_id, config.cluster.slots, template(&options));
         agent.controller.arguments.push("controller".into());
         agent.worker.arguments.push("worker".into());
         agent.hostname = machine;
@@ -144,7 +145,8 @@ impl Node {
         let mut pauses = Pauses::new(self.context.clone());
         let mut is_told = false;
         loop {
-            match connect::<ToNode, FromNode>(&self.master, &self.node_id, &self.secret, &self.context).await {
+            match connect::<ToNode, FromNode>(&self.master, &self.node_id, &self.secret, &self.context).await
+            {
                 Ok(Duplex { from, to }) => {
                     tracing::info!(node_id = self.node_id, master = self.master.endpoint, "node joined");
                     pauses.reset();
@@ -152,7 +154,11 @@ impl Node {
                     self.agent.serve(from, to).await;
                     tracing::warn!(node_id = self.node_id, "connection to the master ended");
                 }
-                Err(error @ (ConnectError::Secret | ConnectError::Version { .. } | ConnectError::Endpoint { .. })) => {
+                Err(
+                    error @ (ConnectError::Secret
+                    | ConnectError::Version { .. }
+                    | ConnectError::Endpoint { .. }),
+                ) => {
                     return NodeError::Refused(error);
                 }
                 Err(error) if !std::mem::replace(&mut is_told, true) => {
@@ -180,16 +186,14 @@ fn prepare(
     master: &Peer,
     context: &Context,
 ) -> Result<teraslice_backend_native::nodes::agent::Prepare, NodeError> {
-    let folder = parts.config().assets_directories.first().cloned().unwrap_or_else(|| PathBuf::from("assets"));
+    let folder =
+        parts.config().assets_directories.first().cloned().unwrap_or_else(|| PathBuf::from("assets"));
     let options = CacheOptions::new(folder.clone(), &master.endpoint);
     let assets = NodeAssets::open(options, parts.clone(), context.clone())
         .map_err(|source| NodeError::Assets { path: folder, source })?;
     Ok(Arc::new(move |spec: Arc<ProcessSpec>| {
         let assets = assets.clone();
-        async move {
-            assets.ensure(&spec.assets).await.map_err(|error| chain(error.as_ref()))
-        }
-        .boxed()
+        async move { assets.ensure(&spec.assets).await.map_err(|error| chain(error.as_ref())) }.boxed()
     }))
 }
 

@@ -157,7 +157,10 @@ impl Finder {
                         return Err(error.into());
                     }
                     Err(error) => {
-                        tracing::debug!(reason = chain(&error), "execution controller not reached, trying again");
+                        tracing::debug!(
+                            reason = chain(&error),
+                            "execution controller not reached, trying again"
+                        );
                     }
                 }
             }
