@@ -91,7 +91,8 @@ async fn run(
         }
         let started = Box::pin(Master::start(&session.parts, &state_directory, roles.has_node, &context));
         let master = started.await.map_err(of_master)?;
-        session.screen.say(&format!("the API is at http://{}", master.address()));
+        let scheme = if session.parts.config().cluster.tls.is_some() { "https" } else { "http" };
+        session.screen.say(&format!("the API is at {scheme}://{}", master.address()));
         master.run(shutdown).await.map_err(of_master)
     };
     let node = async {

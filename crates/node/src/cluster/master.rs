@@ -148,16 +148,7 @@ impl Master {
             false => None,
         };
         let dress = Dress { key: key.clone(), bundle_token, authority: authority(config, state_directory)? };
-        let nodes = Nodes::new(
-            NodesOptions {
-                node_disconnect_timeout: config.cluster.node_disconnect_timeout,
-                silence_max: config.cluster.node_state_interval * 4,
-                drain_grace: config.shutdown_timeout,
-                memory: Some(state_directory.join("nodes.json")),
-                dress: Some(Arc::new(move |spec: &mut ProcessSpec| dress.put_on(spec))),
-            },
-            context.clone(),
-        );
+        let nodes = Nodes::new(nodes_options(config, state_directory, dress), context.clone());
         let mut options = EngineOptions::new(config.check_environment());
         options.term = next_term(state_directory)?;
         options.patience.drain_grace = config.shutdown_timeout;
@@ -268,6 +259,16 @@ impl Dress {
                 Err(error) => tracing::error!(%ex_id, %error, "no certificate for the execution controller"),
             }
         }
+    }
+}
+
+fn nodes_options(config: &Config, state_directory: &Path, dress: Dress) -> NodesOptions {
+    NodesOptions {
+        node_disconnect_timeout: config.cluster.node_disconnect_timeout,
+        silence_max: config.cluster.node_state_interval * 4,
+        drain_grace: config.shutdown_timeout,
+        memory: Some(state_directory.join("nodes.json")),
+        dress: Some(Arc::new(move |spec: &mut ProcessSpec| dress.put_on(spec))),
     }
 }
 
