@@ -21,7 +21,8 @@ demo: build ## runs examples/flights/job.yaml and shows the result
 
 test: build ## runs all tests
 ifeq ($(NEXTEST),)
-	cargo test --release --workspace
+	cargo test --release --workspace --exclude teraslice-tests
+	cargo test --release --package teraslice-tests -- --test-threads 1
 else
 	cargo nextest run --cargo-profile release --workspace
 endif

@@ -79,7 +79,11 @@ impl Session {
 
     /// Starts the log of a long-running role, and says which keys of the configuration have no effect.
     pub(crate) fn start_service_log(&self) -> Result<(), Failure> {
-        self.start_log_at(None, LEVEL_OF_SERVICES)
+        self.start_log_at(None, LEVEL_OF_SERVICES)?;
+        for note in &self.parts.config().without_effect {
+            tracing::info!(note, "a key of the configuration is passed over");
+        }
+        Ok(())
     }
 
     fn start_log_at(&self, job: Option<&Map<String, Value>>, default: &str) -> Result<(), Failure> {
