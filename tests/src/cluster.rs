@@ -29,13 +29,15 @@ pub struct ClusterOptions {
     pub slots: usize,
     /// Whether each node has a network of its own, whose link can be cut; else all share this machine's loopback.
     pub is_networked: bool,
+    /// Whether the master's process is a node too, called `master`; two of its slots are the master's own.
+    pub has_master_node: bool,
     /// More keys under `teraslice` for all members.
     pub config: Value,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { nodes: 1, slots: 8, is_networked: false, config: json!({}) }
+        Self { nodes: 1, slots: 8, is_networked: false, has_master_node: false, config: json!({}) }
     }
 }
 
@@ -76,7 +78,7 @@ impl Cluster {
         for node in 0..cluster.options.nodes {
             cluster.start_node(node);
         }
-        cluster.await_nodes(cluster.options.nodes);
+        cluster.await_nodes(cluster.options.nodes + usize::from(cluster.options.has_master_node));
         cluster
     }
 
@@ -167,8 +169,14 @@ impl Cluster {
     ///
     /// When it does not.
     pub fn start_master_with(&mut self, arguments: &[&str]) {
-        let config = self.config("master", &json!({}));
-        let arguments = [&["master"], arguments].concat();
+        let (own, roles): (_, &[&str]) = match self.options.has_master_node {
+            true => {
+                (json!({"master": true, "node_id": "master", "workers": self.options.slots}), &["--node"])
+            }
+            false => (json!({}), &[]),
+        };
+        let config = self.config("master", &own);
+        let arguments = [&["master"], roles, arguments].concat();
         self.master = Some(self.spawn("master", Command::new(binary()), &arguments, &config));
         self.wait("the API to open", WAIT_MAX, |cluster| {
             cluster.try_get("/v1/health/ready").is_some_and(|answer| answer.status == 200).then_some(())
@@ -284,6 +292,17 @@ impl Cluster {
         answer.body
     }
 
+    /// Uploads a bundle.
+    ///
+    /// # Panics
+    ///
+    /// When that is not answered.
+    pub fn upload(&self, zip: &[u8]) -> Answer {
+        let request = self.agent.post(format!("{}/v1/assets?blocking=true", self.url()));
+        let sent = request.header("content-type", "application/octet-stream").send(zip);
+        answer(sent).expect("an upload is answered")
+    }
+
     /// Submits a job; returns its id and that of its execution.
     ///
     /// # Panics
@@ -320,6 +339,10 @@ impl Cluster {
     }
 
     /// Returns the process numbers of an execution in a role (`worker`, `execution_controller`), with the node of each.
+    ///
+    /// # Panics
+    ///
+    /// When the answer is no state of a cluster.
     #[must_use]
     pub fn processes(&self, ex_id: &str, role: &str) -> Vec<(String, u32)> {
         let state = self.get("/cluster/state");

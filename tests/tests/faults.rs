@@ -10,7 +10,8 @@ use teraslice_tests::{
     network, terminate,
 };
 
-const JOB: LedgerJob = LedgerJob { records: 20_000, slice: 2_000, delay: 8, workers: 4 };
+/// About 4 s of work for four workers.
+const JOB: LedgerJob = LedgerJob { records: 40_000, slice: 2_000, delay: 30, workers: 4 };
 
 fn two_nodes() -> ClusterOptions {
     ClusterOptions { nodes: 2, ..ClusterOptions::default() }
@@ -24,8 +25,10 @@ fn start(cluster: &Cluster) -> String {
     ex_id
 }
 
-/// Waits for the end and checks that nothing is lost, doubled, or left over.
+/// Checks that the fault has met a job at work, waits for its end, and checks that nothing is lost, doubled, or left over.
 fn finish(cluster: &Cluster, ex_id: &str) {
+    let status = cluster.execution(ex_id)["_status"].clone();
+    assert_eq!(status, "running", "the fault came too late");
     cluster.await_status(ex_id, &["completed"]);
     JOB.check(cluster, ex_id);
     cluster.await_quiet();
@@ -86,7 +89,7 @@ fn outlives_a_killed_master() {
     let ex_id = start(&cluster);
     for _ in 0..2 {
         cluster.kill_master();
-        sleep(Duration::from_millis(300));
+        sleep(Duration::from_millis(100));
         cluster.start_master();
     }
     finish(&cluster, &ex_id);
@@ -113,7 +116,9 @@ fn ends_everything_with_the_master_when_asked_to() {
     assert_eq!(cluster.stop_master(), Some(0));
     cluster.await_quiet();
     cluster.start_master();
-    finish(&cluster, &ex_id);
+    cluster.await_status(&ex_id, &["completed"]);
+    JOB.check(&cluster, &ex_id);
+    cluster.await_quiet();
 }
 
 #[test]
@@ -177,4 +182,129 @@ fn replaces_a_node_behind_a_cut_link_and_fences_it_when_it_comes_back() {
     cluster.await_nodes(2);
     cluster.await_quiet();
     JOB.check(&cluster, &ex_id);
+}
+
+#[test]
+fn lets_one_of_two_controllers_go_on() {
+    let cluster = Cluster::start(two_nodes());
+    let ex_id = start(&cluster);
+    let (_, pid) = cluster.await_processes(&ex_id, "execution_controller", 1).remove(0);
+    // The same once more: its epoch is higher, the first is fenced and ends, and whoever replaces that fences the copy.
+    let copy = copy_of(pid, &cluster);
+    finish(&cluster, &ex_id);
+    let ended = teraslice_tests::finish(copy, Duration::from_secs(30));
+    assert_eq!(ended.code, Some(76), "{}", ended.stderr);
+}
+
+/// Starts a process like another.
+fn copy_of(pid: u32, cluster: &Cluster) -> std::process::Child {
+    let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).expect("the process runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let parts = |bytes: Vec<u8>| bytes.split(|byte| *byte == 0).map(text).collect::<Vec<_>>();
+    let arguments = parts(read("cmdline"));
+    let variables = parts(read("environ"));
+    let variables = variables.iter().filter_map(|variable| variable.split_once('='));
+    std::process::Command::new(&arguments[0])
+        .args(arguments[1..].iter().filter(|argument| !argument.is_empty()))
+        .env_clear()
+        .envs(variables)
+        .current_dir(cluster.stage.path(""))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+#[test]
+fn keeps_its_word_when_the_master_dies_during_submit() {
+    let mut cluster = Cluster::start(ClusterOptions { nodes: 1, slots: 64, ..ClusterOptions::default() });
+    let job = json!({
+        "name": "tiny", "workers": 1,
+        "operations": [{"_op": "data_generator", "size": 10, "seed": 1}, {"_op": "noop"}],
+    });
+    let mut accepted = Vec::new();
+    for round in 0..3_u64 {
+        let url = cluster.url();
+        let sender = {
+            let job = job.to_string();
+            std::thread::spawn(move || submit_until_refused(&url, &job))
+        };
+        sleep(Duration::from_millis(150 + 70 * round));
+        cluster.kill_master();
+        accepted.extend(sender.join().expect("the sender does not panic"));
+        cluster.start_master();
+    }
+    assert!(accepted.len() > 3, "{} jobs were accepted", accepted.len());
+    for ex_id in &accepted {
+        cluster.await_status(ex_id, &["completed"]);
+    }
+    // Those whose answer was lost have run as well, or were never taken.
+    cluster.wait("every execution to end", Duration::from_secs(60), |cluster| {
+        let all = cluster.get("/v1/ex?size=1000");
+        all.as_array()?.iter().all(|record| record["_status"] == "completed").then_some(())
+    });
+    cluster.await_quiet();
+}
+
+fn submit_until_refused(url: &str, job: &str) -> Vec<String> {
+    let mut accepted = Vec::new();
+    loop {
+        let sent = ureq::post(format!("{url}/v1/jobs")).header("content-type", "application/json").send(job);
+        let Ok(mut answer) = sent else { return accepted };
+        let Ok(text) = answer.body_mut().read_to_string() else { return accepted };
+        let answer: serde_json::Value = serde_json::from_str(&text).expect("an answer is JSON");
+        accepted.push(answer["ex_id"].as_str().expect("a started job has an execution").to_owned());
+    }
+}
+
+#[test]
+fn stops_what_it_was_told_to_stop_before_it_died() {
+    let mut cluster = Cluster::start(two_nodes());
+    let ex_id = start(&cluster);
+    let answer = cluster.post(&format!("/v1/ex/{ex_id}/_stop?blocking=false"), None);
+    assert_eq!(answer["status"], "stopping");
+    cluster.kill_master();
+    cluster.start_master();
+    cluster.await_status(&ex_id, &["stopped"]);
+    cluster.await_quiet();
+    // What is left is done by a recovery, begun just before the master dies again.
+    let recovered = cluster.post(&format!("/v1/ex/{ex_id}/_recover"), None);
+    cluster.kill_master();
+    cluster.start_master();
+    let recovered = recovered["ex_id"].as_str().expect("a recovery has an execution").to_owned();
+    cluster.await_status(&recovered, &["completed"]);
+    JOB.check_lines(&cluster);
+    cluster.await_quiet();
+}
+
+#[test]
+fn publishes_whole_assets_only_when_the_master_dies_during_uploads() {
+    let mut cluster = Cluster::start(ClusterOptions::default());
+    let zip = testing_asset();
+    for round in 0..4_u64 {
+        let (url, sent) = (format!("{}/v1/assets?blocking=true", cluster.url()), zip.clone());
+        let upload = std::thread::spawn(move || ureq::post(url).send(&sent[..]).is_ok());
+        sleep(Duration::from_millis(3 + 8 * round));
+        cluster.kill_master();
+        let is_confirmed = upload.join().expect("the sender does not panic");
+        cluster.start_master();
+        let listed = cluster.get("/v1/assets/testing");
+        let listed = listed.as_array().expect("assets are a list");
+        assert!(listed.len() <= 1 && (!is_confirmed || listed.len() == 1), "{listed:?}");
+        if let Some(asset) = listed.first() {
+            let id = asset["id"].as_str().expect("an asset has an id");
+            let mut bundle =
+                ureq::get(format!("{}/v1/assets/{id}/bundle", cluster.url())).call().expect("a bundle");
+            assert!(bundle.body_mut().read_to_vec().expect("a bundle") == zip, "the bundle is whole");
+            assert_eq!(cluster.request("DELETE", &format!("/v1/assets/{id}"), None).status, 200);
+        }
+    }
+}
+
+/// Returns the bundle of the asset for tests.
+fn testing_asset() -> Vec<u8> {
+    let dist = std::fs::read_dir(teraslice_tests::root().join("assets/dist")).expect("assets are built");
+    let zip = dist.flatten().map(|file| file.path()).find(|path| path.to_string_lossy().contains("testing"));
+    std::fs::read(zip.expect("the testing asset is built")).expect("a zip can be read")
 }
