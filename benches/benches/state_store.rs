@@ -32,6 +32,10 @@ fn execution(context: &Context) -> Execution {
         recovered_execution: None,
         recovered_slice_type: None,
         metadata: serde_json::Map::new(),
+        workers_wanted: None,
+        slicer_hostname: None,
+        slicer_port: None,
+        deleted: None,
         created: context.wall(),
         updated: context.wall(),
     }

@@ -7,6 +7,7 @@ pub mod network;
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread::sleep,
@@ -229,6 +230,11 @@ pub fn binary() -> PathBuf {
         binary.display()
     );
     binary
+}
+
+/// Tells the reader of a test run something, whatever the runner does with the output of cases: a measure, or what was not run.
+pub fn tell(line: &str) {
+    let _told = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Returns the root of the repository.

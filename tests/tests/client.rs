@@ -8,7 +8,7 @@ use std::{
 
 use teraslice_tests::{
     cluster::{Cluster, ClusterOptions},
-    root,
+    root, tell,
 };
 
 /// Methods of the client, some with more than one outcome.
@@ -35,7 +35,7 @@ fn install(folder: &Path) -> bool {
 fn the_client_of_2018_drives_the_master() {
     let folder = cache();
     if !install(&folder) {
-        eprintln!("NOT RUN: the client of 2018 cannot be installed here (npm, a registry)");
+        tell("NOT RUN: the client of 2018 cannot be installed here (npm, a registry)");
         return;
     }
     fs::copy(root().join("tests/clients/drive.js"), folder.join("drive.js")).expect("a file to copy");

@@ -7,7 +7,7 @@ use teraslice_tests::{
     cluster::{Cluster, ClusterOptions},
     kill,
     ledger::LedgerJob,
-    network, terminate,
+    network, tell, terminate,
 };
 
 /// About 4 s of work for four workers.
@@ -38,7 +38,7 @@ fn finish(cluster: &Cluster, ex_id: &str) {
 fn has_networks() -> bool {
     let has = network::is_available();
     if !has {
-        eprintln!("NOT RUN: this case needs network namespaces (root and iproute2)");
+        tell("NOT RUN: this case needs network namespaces (root and iproute2)");
     }
     has
 }
