@@ -87,7 +87,7 @@ impl ClusterConfig {
         let short = |key: &str| duration(ours, key);
         let port_of = |set: &Set<'_>, key: &str| whole(set, key).and_then(|port| u16::try_from(port).ok());
         let slots = whole(ours, "workers").and_then(|slots| u32::try_from(slots).ok());
-        Self {
+        let config = Self {
             name: text(ours, "name").unwrap_or(defaults.name),
             is_master,
             master_hostname: text(ours, "master_hostname").unwrap_or(defaults.master_hostname),
@@ -119,14 +119,24 @@ impl ClusterConfig {
             metrics_port: flag(foundation, "prom_metrics_enabled")
                 .then(|| port_of(foundation, "prom_metrics_port").unwrap_or(3333)),
             metrics_url: text(foundation, "prom_metrics_display_url").unwrap_or_default(),
+        };
+        if !config.listen_address().is_loopback() && !config.is_open() {
+            let message = "bind lets other machines use the API, and it asks nobody who they are";
+            let hint = format!("set api_auth to tokens, or api_unprotected to {UNPROTECTED:?}");
+            report.problems.push(Problem::new("/teraslice/bind", message).with_hint(hint));
         }
+        config
+    }
+
+    /// Tells whether other machines may use the API.
+    const fn is_open(&self) -> bool {
+        self.has_tokens || self.is_unprotected
     }
 
     /// Returns the address that the master listens on: loopback while anybody could use the API.
     #[must_use]
     pub fn listen_address(&self) -> IpAddr {
-        let is_open = self.has_tokens || self.is_unprotected;
-        let default = if is_open { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+        let default = if self.is_open() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         self.bind.unwrap_or(default.into())
     }
 

@@ -90,3 +90,16 @@ fn says_which_file_cannot_be_read() {
     let error = Config::find(Some(Path::new("/nowhere/config.yaml"))).unwrap_err();
     assert_eq!(error.to_string(), "failed to read the configuration /nowhere/config.yaml");
 }
+
+#[test]
+fn opens_the_api_to_other_machines_only_with_tokens_or_in_words() {
+    let found = problems(json!({"teraslice": {"bind": "0.0.0.0"}}));
+    assert!(found[0].starts_with("/teraslice/bind: bind lets other machines use the API"), "{found:?}");
+    for opened in [
+        json!({"teraslice": {"bind": "0.0.0.0", "api_auth": "tokens"}}),
+        json!({"teraslice": {"bind": "0.0.0.0", "api_unprotected": UNPROTECTED}}),
+        json!({"teraslice": {"bind": "127.0.0.2"}}),
+    ] {
+        assert!(of(opened).is_ok());
+    }
+}
