@@ -7,8 +7,28 @@ const path = require('path');
 const TerasliceClient = require('teraslice-client-js');
 
 const [, , host, asset, folder] = process.argv;
+const unused = watchMethods();
 const client = new TerasliceClient({ host });
 const called = [];
+
+// Returns the methods of the library that have not been used yet; the set shrinks.
+function watchMethods() {
+    const names = new Set();
+    for (const part of ['client', 'assets', 'cluster', 'jobs', 'job']) {
+        const { prototype } = require(`teraslice-client-js/lib/${part}`);
+        const methods = Object.getOwnPropertyNames(prototype).filter((name) => !/^_|^constructor$/.test(name));
+        for (const method of methods) {
+            const name = `${part}.${method}`;
+            const original = prototype[method];
+            names.add(name);
+            prototype[method] = function used(...args) {
+                names.delete(name);
+                return original.apply(this, args);
+            };
+        }
+    }
+    return names;
+}
 
 // Calls a method and notes its name.
 async function call(name, promise) {
@@ -110,11 +130,24 @@ async function ended() {
     assert.strictEqual(lines.reduce((sum, count) => sum + count, 0), 1000);
 }
 
+async function byHand() {
+    assert.strictEqual((await call('get', client.jobs.get('/'))).clustering_type, 'native');
+    const { job_id: id } = await call('post', client.jobs.post('/jobs', { qs: { start: false }, json: finite }));
+    assert.strictEqual((await call('jobs.wrap', client.jobs.wrap(id).spec())).name, 'finite');
+    const changed = Object.assign({}, finite, { name: 'changed' });
+    assert.strictEqual((await call('put', client.jobs.put(`/v1/jobs/${id}`, changed))).name, 'changed');
+    assert.strictEqual((await call('delete', client.jobs.delete(`/jobs/${id}`)))._deleted, true);
+    assert.ok(Array.isArray(await call('jobs.list status', client.jobs.list('completed,stopped'))));
+    client.cluster.nodes(); // Does nothing.
+}
+
 (async () => {
     await cluster();
     await assets();
     await running();
     await ended();
+    await byHand();
+    assert.deepStrictEqual([...unused], []);
     console.log(JSON.stringify(called));
 })().catch((error) => {
     console.error(error);

@@ -230,7 +230,7 @@ fn copies_and_counts(cluster: &Cluster) {
     assert_eq!(stats["controllers"], stats["slicer"]);
     assert!(kinds.iter().all(|kind| stats["slicer"][kind].is_number()), "{stats}");
     assert_eq!(stats["slicer"]["failed"], 0);
-    assert_eq!(stats["slicer"]["workers_joined"], 2);
+    assert!(stats["slicer"]["workers_joined"].as_u64().is_some_and(|joined| (1..=2).contains(&joined)));
     clear(cluster);
 }
 
@@ -284,14 +284,17 @@ fn executions_are_recovered_as_asked() {
     goes_on_from_a_recovery(&cluster);
 }
 
-/// Eight slices of 100 records each, of which two fail, as long as the input says so.
+/// Slices of the seeded execution, of 100 records each.
+const SEEDED: u64 = 40;
+
+/// Writes the input of the seeded execution, which fails in two slices as long as it is broken.
 fn write_input(cluster: &Cluster, is_broken: bool) -> u64 {
     let line = |n: u64| {
         let fails = is_broken && (200..400).contains(&n) && n % 100 == 50;
-        format!("{{\"n\":{:06},\"fail\":{}}}\n", n, if fails { "true" } else { "null" })
+        format!("{{\"n\":{},\"fail\":{}}}\n", n + 100_000, if fails { "true" } else { "null" })
     };
-    let input: String = (0..800).map(line).collect();
-    let slice = input.len() as u64 / 8;
+    let input: String = (0..SEEDED * 100).map(line).collect();
+    let slice = input.len() as u64 / SEEDED;
     cluster.stage.write("input.ldjson", input);
     slice
 }
@@ -308,7 +311,7 @@ fn replays_errors_pending_or_all(cluster: &Cluster) {
         "operations": [
             {"_op": "file_reader", "path": cluster.stage.path("input.ldjson"), "format": "ldjson", "size": size},
             {"_op": "test_fail", "_dead_letter_action": "throw"},
-            {"_op": "delay", "ms": 100},
+            {"_op": "delay", "ms": 40},
             {"_op": "file_exporter", "path": cluster.stage.path("out"), "format": "ldjson"},
         ],
     });
@@ -317,10 +320,11 @@ fn replays_errors_pending_or_all(cluster: &Cluster) {
     stop(cluster, &job_id);
     let record = cluster.await_status(&seed, &["stopped"]);
     assert_eq!(record["_has_errors"], true);
-    let count = |state: &str| list(&cluster.get(&format!("/v1/ex/{seed}/slices?state={state}"))).len();
+    let count =
+        |state: &str| list(&cluster.get(&format!("/v1/ex/{seed}/slices?state={state}&size=1000"))).len();
     let (completed, failed, pending) = (count("completed"), count("error"), count("pending"));
-    assert_eq!((failed, completed + failed + pending), (2, 8));
-    assert!(completed >= 2 && pending >= 1);
+    assert_eq!((failed, (completed + failed + pending) as u64), (2, SEEDED));
+    assert!(completed >= 2 && pending >= 1, "{completed} completed, {pending} pending");
     assert_eq!(list(&cluster.get(&format!("/ex/{seed}/errors"))).len(), failed);
 
     write_input(cluster, false);
