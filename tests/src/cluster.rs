@@ -54,6 +54,10 @@ pub struct Cluster {
     master: Option<Child>,
     nodes: Vec<Option<Child>>,
     agent: ureq::Agent,
+    scheme: &'static str,
+    token: Option<String>,
+    /// A disk of its own that the master's state lies on.
+    disk: Option<PathBuf>,
 }
 
 /// An answer of the API.
@@ -82,6 +86,98 @@ impl Cluster {
         cluster
     }
 
+    /// Starts a cluster whose links are encrypted, with an authority that the master makes.
+    ///
+    /// # Panics
+    ///
+    /// When something does not start.
+    #[must_use]
+    pub fn start_encrypted(mut options: ClusterOptions) -> Self {
+        let nodes = std::mem::take(&mut options.nodes);
+        let mut cluster = Self::prepare(options);
+        cluster.scheme = "https";
+        let ca = cluster.stage.path("master/state/ca.pem");
+        let config = cluster.config("master", &json!({}));
+        cluster.master = Some(cluster.spawn("master", Command::new(binary()), &["master"], &config));
+        let pem = cluster.wait("the authority of the master", WAIT_MAX, |_| fs::read(&ca).ok().filter(|pem| !pem.is_empty()));
+        let believed = ureq::tls::Certificate::from_pem(&pem).expect("the master writes a certificate");
+        let tls = ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::new_with_certs(&[believed]));
+        cluster.agent = config_of_agent().tls_config(tls.build()).build().new_agent();
+        cluster.await_open();
+        cluster.options.config["tls"] = json!({"ca": ca});
+        for node in 0..nodes {
+            cluster.start_node(node);
+        }
+        cluster.await_nodes(nodes);
+        cluster
+    }
+
+    /// Starts a cluster that asks for tokens, and shows it the first one.
+    ///
+    /// # Panics
+    ///
+    /// When something does not start.
+    #[must_use]
+    pub fn start_with_token(mut options: ClusterOptions) -> Self {
+        let nodes = std::mem::take(&mut options.nodes);
+        let mut cluster = Self::prepare(options);
+        cluster.start_master();
+        let word = fs::read_to_string(cluster.stage.path("master/state/admin.token"));
+        cluster.set_token(word.expect("the master writes the first token").trim());
+        for node in 0..nodes {
+            cluster.start_node(node);
+        }
+        cluster.await_nodes(nodes);
+        cluster
+    }
+
+    /// Starts a cluster whose master keeps its state on a disk of 32 MiB; none where nothing can be mounted.
+    ///
+    /// # Panics
+    ///
+    /// When something does not start.
+    #[must_use]
+    pub fn start_on_small_disk(options: ClusterOptions) -> Option<Self> {
+        let mut cluster = Self::prepare(options);
+        let disk = cluster.stage.path("master/state");
+        fs::create_dir_all(&disk).expect("the folder of a test can be written");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"]).arg(&disk).output();
+        if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+            return None;
+        }
+        cluster.disk = Some(disk);
+        cluster.start_master();
+        for node in 0..cluster.options.nodes {
+            cluster.start_node(node);
+        }
+        cluster.await_nodes(cluster.options.nodes);
+        Some(cluster)
+    }
+
+    /// Fills the small disk to its last byte.
+    pub fn fill_disk(&self) {
+        let path = self.stage.path("master/state/filler");
+        let mut file = fs::File::create(path).expect("a file can be made");
+        // It ends with an error: the disk is full.
+        let _full = std::io::copy(&mut std::io::repeat(0), &mut file);
+    }
+
+    /// Makes room on the small disk again.
+    pub fn free_disk(&self) {
+        fs::remove_file(self.stage.path("master/state/filler")).expect("the filler is there");
+    }
+
+    /// Shows this word with every request from now on.
+    pub fn set_token(&mut self, word: &str) {
+        self.token = Some(word.to_owned());
+    }
+
+    /// Runs a node with another configuration, which is expected to end by itself.
+    pub fn run_stranger(&self, more: &Value) -> crate::Ended {
+        let config = self.config("stranger", more);
+        self.stage.run(&["node", "-c", &config.display().to_string()])
+    }
+
     fn prepare(options: ClusterOptions) -> Self {
         let network = options.is_networked.then(|| Network::new(options.nodes));
         let host = network.as_ref().map_or("127.0.0.1".to_owned(), Network::master);
@@ -90,19 +186,28 @@ impl Cluster {
         drop(listener);
         let stage = Stage::default();
         let name = format!("test-{}-{port}", std::process::id());
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_mins(5)))
-            .build()
-            .new_agent();
+        let agent = config_of_agent().build().new_agent();
         let nodes = (0..options.nodes).map(|_| None).collect();
-        Self { stage, options, name, host, port, network, master: None, nodes, agent }
+        Self {
+            stage,
+            options,
+            name,
+            host,
+            port,
+            network,
+            master: None,
+            nodes,
+            agent,
+            scheme: "http",
+            token: None,
+            disk: None,
+        }
     }
 
     /// Returns the URL of the API.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}:{}", self.host, self.port)
+        format!("{}://{}:{}", self.scheme, self.host, self.port)
     }
 
     /// Returns the network, whose links can be cut.
@@ -119,6 +224,7 @@ impl Cluster {
             "name": self.name,
             "port": self.port,
             "bind": self.host,
+            "api_unprotected": "anyone may run jobs here",
             "master_hostname": self.host,
             "cluster_secret": SECRET,
             "state_directory": self.stage.path(&format!("{member}/state")),
@@ -178,6 +284,10 @@ impl Cluster {
         let config = self.config("master", &own);
         let arguments = [&["master"], roles, arguments].concat();
         self.master = Some(self.spawn("master", Command::new(binary()), &arguments, &config));
+        self.await_open();
+    }
+
+    fn await_open(&self) {
         self.wait("the API to open", WAIT_MAX, |cluster| {
             cluster.try_get("/v1/health/ready").is_some_and(|answer| answer.status == 200).then_some(())
         });
@@ -253,7 +363,7 @@ impl Cluster {
     }
 
     fn try_get(&self, path: &str) -> Option<Answer> {
-        answer(self.agent.get(format!("{}{path}", self.url())).call())
+        self.send("GET", path, None)
     }
 
     /// Gets a path; returns the body of an answer that says 200.
@@ -274,11 +384,22 @@ impl Cluster {
     ///
     /// When it is not answered.
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url()));
-        let request = request.header("content-type", "application/json");
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let sent = self.agent.run(request.body(body).expect("the request is one"));
-        answer(sent).unwrap_or_else(|| panic!("{method} {path} is not answered"))
+        self.send(method, path, body).unwrap_or_else(|| panic!("{method} {path} is not answered"))
+    }
+
+    fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url()));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let sent = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json");
+                self.agent.run(request.body(body.to_string()).expect("the request is one"))
+            }
+            None => self.agent.run(request.body(()).expect("the request is one")),
+        };
+        answer(sent)
     }
 
     /// Posts; returns the body of an answer that says 200 or 201.
@@ -434,12 +555,20 @@ impl Drop for Cluster {
         for _ in 0..50 {
             let left = self.started();
             if left.is_empty() {
-                return;
+                break;
             }
             left.into_iter().for_each(kill);
             sleep(LOOK_EVERY);
         }
+        if let Some(disk) = &self.disk {
+            let _unmounted = Command::new("umount").arg("-l").arg(disk).output();
+        }
     }
+}
+
+fn config_of_agent() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    config.timeout_global(Some(Duration::from_mins(5)))
 }
 
 fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {

@@ -24,6 +24,7 @@ use teraslice_runtime_wasm::bundle::{Digests, identify, is_id};
 use ureq::{
     Agent,
     http::{StatusCode, header},
+    tls::{Certificate, RootCerts, TlsConfig},
 };
 
 use super::{
@@ -46,8 +47,8 @@ pub struct CacheOptions {
     pub folder: PathBuf,
     /// Where the master is, as in `http://master:5678`.
     pub master: String,
-    /// What the node shows to the master, if the master asks for a token.
-    pub token: Option<String>,
+    /// The certificates of those who are believed, PEM, where the master's links are encrypted.
+    pub ca_pem: Option<String>,
     /// Bytes of a bundle at the most (default 512 MiB).
     pub size_max: u64,
     /// Tries of a download (default 5).
@@ -67,7 +68,7 @@ impl CacheOptions {
         Self {
             folder,
             master: master.into(),
-            token: None,
+            ca_pem: None,
             size_max: 512 << 20,
             tries_max: 5,
             pause: Duration::from_millis(200),
@@ -192,24 +193,28 @@ impl NodeAssets {
         fs::create_dir_all(&options.folder)?;
         // Marks are the business of the library that has set them.
         let _marked = aside::sweep(&options.folder)?;
-        let agent = Agent::config_builder()
+        let mut agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(options.connect_max))
-            .timeout_global(Some(options.download_max))
-            .build()
-            .new_agent();
+            .timeout_global(Some(options.download_max));
+        if let Some(pem) = &options.ca_pem {
+            let believed = Certificate::from_pem(pem.as_bytes()).map_err(io::Error::other)?;
+            let roots = RootCerts::new_with_certs(&[believed]);
+            agent = agent.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
+        let agent = agent.build().new_agent();
         let (ensuring, ready) = (Mutex::default(), Mutex::default());
         Ok(Self { inner: Arc::new(Inner { options, parts, context, agent, ensuring, ready }) })
     }
 
     /// Returns when every asset lies in the folder, is what its id says, and is compiled. What several ask for at once is
-    /// fetched once.
+    /// fetched once. The token is what the master asks for, if it does.
     ///
     /// # Errors
     ///
     /// The first that cannot be had.
-    pub async fn ensure(&self, ids: &[String]) -> Result<(), Arc<FetchError>> {
-        try_join_all(ids.iter().map(|id| self.ensuring(id))).await.map(drop)
+    pub async fn ensure(&self, ids: &[String], token: Option<&str>) -> Result<(), Arc<FetchError>> {
+        try_join_all(ids.iter().map(|id| self.ensuring(id, token))).await.map(drop)
     }
 
     /// Compiles the standard asset; a failure is said in the log, and by the first job that needs it.
@@ -222,15 +227,15 @@ impl NodeAssets {
         }
     }
 
-    fn ensuring(&self, id: &str) -> Ensuring {
+    fn ensuring(&self, id: &str, token: Option<&str>) -> Ensuring {
         let mut all = self.inner.ensuring.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ensuring) = all.get(id) {
             return ensuring.clone();
         }
-        let (inner, key) = (Arc::clone(&self.inner), id.to_owned());
+        let (inner, key, token) = (Arc::clone(&self.inner), id.to_owned(), token.map(str::to_owned));
         // A task of its own: it goes on when the first who asked has left.
         let task = self.inner.context.spawn(async move {
-            let outcome = inner.ensure(&key).await.map_err(Arc::new);
+            let outcome = inner.ensure(&key, token).await.map_err(Arc::new);
             inner.ensuring.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             outcome
         });
@@ -243,7 +248,7 @@ impl NodeAssets {
 }
 
 impl Inner {
-    async fn ensure(self: &Arc<Self>, id: &str) -> Result<(), FetchError> {
+    async fn ensure(self: &Arc<Self>, id: &str, token: Option<String>) -> Result<(), FetchError> {
         if !is_id(id) {
             return Err(FetchError::Unknown { id: id.to_owned() });
         }
@@ -256,7 +261,7 @@ impl Inner {
         let (there, wanted) = (path.clone(), id.to_owned());
         let is_there = move || identify(&there).is_ok_and(|found| found.id == wanted);
         if !self.context.compute(is_there).await {
-            self.fetch(id, &path).await?;
+            self.fetch(id, &path, token).await?;
         }
         let (parts, wanted) = (self.parts.clone(), id.to_owned());
         let load = move || {
@@ -271,11 +276,14 @@ impl Inner {
     }
 
     /// Tries as often as it may.
-    async fn fetch(self: &Arc<Self>, id: &str, path: &Path) -> Result<(), FetchError> {
+    async fn fetch(self: &Arc<Self>, id: &str, path: &Path, token: Option<String>) -> Result<(), FetchError> {
         let mut pause = self.options.pause;
         for tried in 1.. {
-            let (inner, wanted, path) = (Arc::clone(self), id.to_owned(), path.to_owned());
-            let fetched = self.context.compute(move || fetch(&inner.agent, &inner.options, &wanted, &path));
+            let (inner, wanted, path, token) =
+                (Arc::clone(self), id.to_owned(), path.to_owned(), token.clone());
+            let fetched = self
+                .context
+                .compute(move || fetch(&inner.agent, &inner.options, &wanted, token.as_deref(), &path));
             let error = match fetched.await {
                 Ok(()) => break,
                 Err(error) if error.is_passing() && tried < self.options.tries_max => error,
@@ -291,13 +299,19 @@ impl Inner {
 }
 
 /// Fetches a bundle and puts it in its place, if it is the one that was asked for.
-fn fetch(agent: &Agent, options: &CacheOptions, id: &str, path: &Path) -> Result<(), FetchError> {
+fn fetch(
+    agent: &Agent,
+    options: &CacheOptions,
+    id: &str,
+    token: Option<&str>,
+    path: &Path,
+) -> Result<(), FetchError> {
     let owned = || id.to_owned();
     let disk = |source| FetchError::Disk { id: owned(), source };
     let connection = |source| FetchError::Connection { id: owned(), source };
     let url = format!("{}/v1/assets/{id}/bundle", options.master.trim_end_matches('/'));
     let mut request = agent.get(url);
-    if let Some(token) = &options.token {
+    if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
     let response = request.call().map_err(|error| connection(error.into_io()))?;

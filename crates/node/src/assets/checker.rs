@@ -6,9 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use teraslice_core::{context::Context, registry::Registry, store::StateStore};
+use serde_json::{Map, Value};
+use teraslice_core::{context::Context, plan::Plan, registry::Registry, store::StateStore};
 use teraslice_model::{
     asset::AssetRecord,
+    dead_letter::DeadLetterAction,
     job::{CheckedJob, Inspection, RawJob, Sandbox},
     problem::Problem,
 };
@@ -113,6 +115,7 @@ impl Inner {
         };
         match self.parts.bind(inspection, registry) {
             Ok(Prepared { plan, warnings }) => {
+                say_actions(&mut document, &plan);
                 Ok(Checked { document, warnings, is_recoverable: plan.is_recoverable() })
             }
             Err(refused) => {
@@ -150,6 +153,30 @@ impl Inner {
             shelves.remove(0);
         }
         shelf
+    }
+}
+
+/// Writes down what becomes of refused records where an API or the operation's own default says it.
+///
+/// The usual default stays unsaid: where nobody says `throw`, records that break an operation fail no slice.
+fn say_actions(document: &mut Map<String, Value>, plan: &Plan) {
+    let operations = document.get_mut("operations").and_then(Value::as_array_mut).into_iter().flatten();
+    for ((operation, config), info) in operations.zip(&plan.job().operations).zip(plan.operations()) {
+        let action = match (&config.dead_letter_action, &info.dead_letter_action) {
+            (Some(said), _) => said,
+            (None, DeadLetterAction::Throw) => continue,
+            (None, own) => own,
+        };
+        let word = match action {
+            DeadLetterAction::Throw => "throw",
+            DeadLetterAction::Log => "log",
+            DeadLetterAction::None => "none",
+            DeadLetterAction::Store => "store",
+            DeadLetterAction::Api(name) => name,
+        };
+        if let Some(operation) = operation.as_object_mut() {
+            operation.entry("_dead_letter_action").or_insert_with(|| word.into());
+        }
     }
 }
 

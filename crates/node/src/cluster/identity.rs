@@ -51,7 +51,9 @@ pub enum IdentityError {
         path: PathBuf,
     },
     /// The master has issued no certificate, or has none to issue them with.
-    #[error("the environment variable {IDENTITY} is not set: tls.cert is to be set for all members of a cluster or for none")]
+    #[error(
+        "the environment variable {IDENTITY} is not set: tls.cert is to be set for all members of a cluster or for none"
+    )]
     NotIssued,
     /// A certificate cannot be made or used.
     #[error("failed to prepare TLS")]
@@ -153,7 +155,8 @@ pub(super) fn of_master(
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
         return Ok(Identity { cert_pem: read(cert)?, key_pem: read(key)? });
     }
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), config.cluster.master_hostname.clone()];
+    let mut names =
+        vec!["localhost".to_owned(), "127.0.0.1".to_owned(), config.cluster.master_hostname.clone()];
     names.extend(config.cluster.hostname.clone());
     names.dedup();
     Ok(authority(state_directory)?.issue(&names)?)
@@ -187,6 +190,9 @@ fn read_or_make(path: &Path, make: impl Fn() -> io::Result<String>) -> Result<St
     }
     let write = || {
         let text = make()?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         let part = path.with_extension("part");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
         file.write_all(text.as_bytes())?;

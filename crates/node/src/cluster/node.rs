@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     net::{SocketAddr, ToSocketAddrs as _, UdpSocket},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures::FutureExt as _;
@@ -107,10 +107,14 @@ impl Node {
         }
         agent.host.clone_from(&host);
         agent.state_interval = config.cluster.node_state_interval;
-        agent.prepare = Some(prepare(parts, &master, context)?);
+        // The word comes with every process; the processes themselves have no business with it.
+        let bundle_token = Arc::new(Mutex::new(None));
+        agent.prepare = Some(prepare(parts, &master, Arc::clone(&bundle_token), context)?);
         let (url, vars) = (master.endpoint.clone(), config.env_vars.clone());
         agent.dress = Some(Arc::new(move |spec: &mut ProcessSpec| {
-            spec.env.remove(BUNDLE_TOKEN);
+            if let Some(word) = spec.env.remove(BUNDLE_TOKEN) {
+                *bundle_token.lock().unwrap_or_else(PoisonError::into_inner) = Some(word);
+            }
             for (name, value) in &vars {
                 spec.env.entry(name.clone()).or_insert_with(|| value.clone());
             }
@@ -184,16 +188,22 @@ fn template(options: &NodeOptions) -> ProcessTemplate {
 fn prepare(
     parts: &Parts,
     master: &Peer,
+    bundle_token: Arc<Mutex<Option<String>>>,
     context: &Context,
 ) -> Result<teraslice_backend_native::nodes::agent::Prepare, NodeError> {
     let folder =
         parts.config().assets_directories.first().cloned().unwrap_or_else(|| PathBuf::from("assets"));
-    let options = CacheOptions::new(folder.clone(), &master.endpoint);
+    let options =
+        CacheOptions { ca_pem: master.ca_pem.clone(), ..CacheOptions::new(folder.clone(), &master.endpoint) };
     let assets = NodeAssets::open(options, parts.clone(), context.clone())
         .map_err(|source| NodeError::Assets { path: folder, source })?;
     Ok(Arc::new(move |spec: Arc<ProcessSpec>| {
         let assets = assets.clone();
-        async move { assets.ensure(&spec.assets).await.map_err(|error| chain(error.as_ref())) }.boxed()
+        let token = bundle_token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        async move {
+            assets.ensure(&spec.assets, token.as_deref()).await.map_err(|error| chain(error.as_ref()))
+        }
+        .boxed()
     }))
 }
 

@@ -51,7 +51,6 @@ fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 
 fn node(place: &Place, master: &Master) -> NodeAssets {
     let options = CacheOptions {
-        token: Some("secret".to_owned()),
         pause: Duration::from_millis(1),
         tries_max: 3,
         size_max: 1 << 20,
@@ -66,9 +65,9 @@ async fn fetches_an_asset_once_for_all_who_ask() {
     let master = Master::answering(vec![answer("200 OK", "", &zip)]);
     let node = node(&place, &master);
     let ids = [id(&zip)];
-    let all = join_all((0..10).map(|_| node.ensure(&ids))).await;
+    let all = join_all((0..10).map(|_| node.ensure(&ids, Some("secret")))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
-    node.ensure(&ids).await.unwrap();
+    node.ensure(&ids, Some("secret")).await.unwrap();
     assert_eq!((master.count(), place.files()), (1, vec![format!("{}.zip", ids[0])]));
     let asked = master.asked.lock().unwrap()[0].to_lowercase();
     assert!(asked.starts_with(&format!("get /v1/assets/{}/bundle http/1.1\r\n", ids[0])), "{asked}");
@@ -84,10 +83,10 @@ async fn finds_what_lies_there_already_if_it_is_whole() {
     let node = node(&place, &master);
     let path = place.assets().join(format!("{}.zip", id(&zip)));
     fs::write(&path, &zip).unwrap();
-    node.ensure(&[id(&zip)]).await.unwrap();
+    node.ensure(&[id(&zip)], Some("secret")).await.unwrap();
     assert_eq!(master.count(), 0);
     fs::write(&path, &zip[..200]).unwrap();
-    node.ensure(&[id(&zip)]).await.unwrap();
+    node.ensure(&[id(&zip)], Some("secret")).await.unwrap();
     assert_eq!((master.count(), fs::read(&path).unwrap()), (1, zip));
 }
 
@@ -100,7 +99,7 @@ async fn tries_again_after_what_may_pass() {
         answer("503 Service Unavailable", "", b""),
         answer("200 OK", "", &zip),
     ]);
-    node(&place, &master).ensure(&[id(&zip)]).await.unwrap();
+    node(&place, &master).ensure(&[id(&zip)], Some("secret")).await.unwrap();
     assert_eq!(master.count(), 3);
 }
 
@@ -127,13 +126,14 @@ async fn keeps_nothing_that_is_not_what_it_should_be() {
     ];
     for (answer, tries, message) in cases {
         let master = Master::answering(vec![answer; tries]);
-        let error = node(&place, &master).ensure(std::slice::from_ref(&wanted)).await.unwrap_err();
+        let error =
+            node(&place, &master).ensure(std::slice::from_ref(&wanted), Some("secret")).await.unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with(&message.replace("ID", &wanted)), "{text}\nexpected {message}");
         assert_eq!((master.count(), place.files()), (tries, Vec::new()), "{message}");
     }
     let master = Master::answering(Vec::new());
-    let error = node(&place, &master).ensure(&["../mine".to_owned()]).await.unwrap_err();
+    let error = node(&place, &master).ensure(&["../mine".to_owned()], Some("secret")).await.unwrap_err();
     assert_eq!(error.to_string(), "the master has no asset ../mine");
 }
 
@@ -142,7 +142,7 @@ async fn says_what_does_not_run_here() {
     let place = Place::new();
     let zip = crate::assets::testing::zip(&[("asset.json", b"{}")]);
     let master = Master::answering(vec![answer("200 OK", "", &zip)]);
-    let error = node(&place, &master).ensure(&[id(&zip)]).await.unwrap_err();
+    let error = node(&place, &master).ensure(&[id(&zip)], Some("secret")).await.unwrap_err();
     assert!(
         error.to_string().starts_with(&format!("asset {} cannot run on this node: ", id(&zip))),
         "{error}"

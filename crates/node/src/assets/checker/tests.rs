@@ -124,3 +124,17 @@ async fn loads_a_set_of_assets_once_for_many_checks() {
     }
     assert_eq!(checker.inner.loaded.lock().unwrap().len(), LOADED_MAX);
 }
+
+#[tokio::test]
+async fn says_on_operations_where_their_api_sends_refused_records() {
+    let (_place, checker, _) = cluster().await;
+    let mut raw = job(&json!([]), &["noop"]);
+    raw.0.insert(
+        "apis".to_owned(),
+        json!([{"_name": "file_sender_api", "path": "/tmp", "format": "ldjson", "_dead_letter_action": "log"}]),
+    );
+    raw.0["operations"][2] = json!({"_op": "file_exporter", "_api_name": "file_sender_api"});
+    let document = checker.check(raw).await.unwrap().document;
+    assert_eq!(document["operations"][1].get("_dead_letter_action"), None);
+    assert_eq!(document["operations"][2]["_dead_letter_action"], "log");
+}

@@ -1,0 +1,169 @@
+//! Clusters of real processes: nodes with networks of their own, encryption, tokens, limits of the store's disk.
+
+use std::{fs, path::PathBuf, process::Command, thread::sleep, time::Duration};
+
+use serde_json::{Value, json};
+use teraslice_tests::{
+    cluster::{Cluster, ClusterOptions, WAIT_MAX},
+    kill,
+    ledger::LedgerJob,
+    network, root,
+};
+
+/// Rows of the flights table.
+const ROWS: u64 = 336_776;
+
+fn cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("teraslice/demo")
+}
+
+/// Returns the flights job with absolute paths and eight workers, and what an independent script makes of the same table.
+fn flights(cluster: &Cluster) -> (Value, Vec<String>) {
+    let example = root().join("examples/flights");
+    let table = cache().join("flights.csv");
+    let fetched = Command::new(example.join("fetch.sh")).arg(&table).status().expect("the script runs");
+    assert!(fetched.success(), "the flights table could not be had");
+    let text = fs::read_to_string(example.join("job.yaml")).expect("the example is there");
+    let text = text
+        .replace("path: flights.csv", &format!("path: {}", table.display()))
+        .replace("path: flights-out", &format!("path: {}", cluster.stage.path("out").display()))
+        .replace("size: 2000000", "size: 100000");
+    let job = yaml(&text);
+    let script = Command::new("python3").arg(example.join("reference.py")).arg(&table).output().expect("it runs");
+    let mut expected: Vec<_> = String::from_utf8_lossy(&script.stdout).lines().map(str::to_owned).collect();
+    expected.sort_unstable();
+    assert!(expected.len() > 300_000, "{} records", expected.len());
+    (job, expected)
+}
+
+/// Reads a job file by way of Python: the API takes JSON.
+fn yaml(text: &str) -> Value {
+    let mut job = json!({"operations": []});
+    for line in text.lines().map(|line| line.split(" #").next().unwrap_or_default().trim_end()) {
+        let (is_operation, line) = match (line.strip_prefix("  - "), line.strip_prefix("    ")) {
+            (Some(first), _) => {
+                job["operations"].as_array_mut().expect("made above").push(json!({}));
+                (true, first)
+            }
+            (_, Some(more)) => (true, more),
+            _ => (false, line),
+        };
+        let Some((key, value)) = line.split_once(": ") else { continue };
+        let value = value.trim();
+        let value = match value.strip_prefix('[').and_then(|list| list.strip_suffix(']')) {
+            Some(list) => json!(list.split(", ").collect::<Vec<_>>()),
+            None => serde_json::from_str(value).unwrap_or_else(|_| json!(value)),
+        };
+        let operation = job["operations"].as_array().map_or(0, Vec::len);
+        let place = if is_operation { &mut job["operations"][operation - 1] } else { &mut job };
+        place[key] = value;
+    }
+    job["workers"] = json!(8);
+    job
+}
+
+#[test]
+fn three_nodes_run_the_flights_job_through_faults() {
+    if !network::is_available() {
+        eprintln!("NOT RUN: this case needs network namespaces (root and iproute2)");
+        return;
+    }
+    let config = json!({"node_disconnect_timeout": "3 seconds", "node_state_interval": "500 ms"});
+    let options = ClusterOptions { nodes: 3, slots: 5, is_networked: true, config, ..ClusterOptions::default() };
+    let mut cluster = Cluster::start(options);
+    let (job, expected) = flights(&cluster);
+    let (_, ex_id) = cluster.submit(&job);
+    cluster.await_status(&ex_id, &["running"]);
+    let workers = cluster.await_processes(&ex_id, "worker", 8);
+    let nodes: std::collections::BTreeSet<_> = workers.iter().map(|(node, _)| node.as_str()).collect();
+    assert_eq!(nodes.len(), 3, "eight workers are spread over three nodes: {workers:?}");
+    workers.iter().take(2).for_each(|(_, pid)| kill(*pid));
+    let controllers = cluster.await_processes(&ex_id, "execution_controller", 1);
+    kill(controllers[0].1);
+    cluster.network().cut(2);
+    sleep(Duration::from_millis(200));
+    cluster.kill_master();
+    cluster.start_master();
+    cluster.await_status(&ex_id, &["completed"]);
+    cluster.network().mend(2);
+    cluster.await_nodes(3);
+    cluster.await_quiet();
+    let written = cluster.stage.lines("out");
+    assert_eq!(written.len(), expected.len());
+    let differs = written.iter().zip(&expected).find(|(written, expected)| written != expected);
+    assert_eq!(differs, None);
+    let counts = teraslice_tests::balanced(&cluster.execution(&ex_id)["_slicer_stats"]);
+    assert_eq!(counts[0]["created"], ROWS);
+}
+
+#[test]
+fn encrypts_every_link() {
+    let options = ClusterOptions { config: json!({"tls": {}}), ..ClusterOptions::default() };
+    let cluster = Cluster::start_encrypted(options);
+    let job = LedgerJob { records: 2_000, ..LedgerJob::default() };
+    let mut document = job.prepare(&cluster.stage);
+    document["assets"] = json!(["standard"]);
+    let (_, ex_id) = cluster.submit(&document);
+    cluster.await_status(&ex_id, &["completed"]);
+    job.check(&cluster, &ex_id);
+    cluster.await_quiet();
+}
+
+#[test]
+fn lets_only_bearers_of_tokens_in() {
+    let options = ClusterOptions { config: json!({"api_auth": "tokens"}), ..ClusterOptions::default() };
+    let mut cluster = Cluster::start_with_token(options);
+    let job = LedgerJob { records: 2_000, ..LedgerJob::default() };
+    let mut document = job.prepare(&cluster.stage);
+    // Nodes fetch the asset with a token of their own.
+    document["assets"] = json!(["standard"]);
+    let (_, ex_id) = cluster.submit(&document);
+    cluster.await_status(&ex_id, &["completed"]);
+    job.check(&cluster, &ex_id);
+    let reader = cluster.post("/v1/tokens", Some(&json!({"name": "ann", "role": "read"})));
+    let audit = cluster.get("/v1/audit");
+    assert!(audit.as_array().is_some_and(|entries| entries.iter().any(|entry| entry["who"] == "admin")), "{audit}");
+    cluster.set_token(reader["token"].as_str().expect("a new token has a word"));
+    assert_eq!(cluster.request("GET", &format!("/v1/ex/{ex_id}"), None).status, 200);
+    assert_eq!(cluster.request("POST", "/v1/jobs", Some(&document)).status, 403);
+    cluster.set_token("guessed");
+    assert_eq!(cluster.request("GET", "/v1/jobs", None).status, 401);
+    assert_eq!(cluster.request("GET", "/v1/health/ready", None).status, 200);
+}
+
+#[test]
+fn refuses_a_node_that_does_not_know_the_secret() {
+    let cluster = Cluster::start(ClusterOptions { nodes: 0, ..ClusterOptions::default() });
+    let ended = cluster.run_stranger(&json!({"cluster_secret": "ff".repeat(32), "node_id": "stranger"}));
+    assert_eq!(ended.code, Some(78), "{}", ended.stderr);
+    assert!(ended.stderr.contains("does not accept"), "{}", ended.stderr);
+    assert_eq!(cluster.get("/cluster/state"), json!({}));
+}
+
+#[test]
+fn goes_on_when_the_full_disk_of_the_store_has_room_again() {
+    let cluster = match Cluster::start_on_small_disk(ClusterOptions::default()) {
+        Some(cluster) => cluster,
+        None => return eprintln!("NOT RUN: this case needs to mount a file system (root)"),
+    };
+    let job = LedgerJob { records: 40_000, slice: 400, delay: 2, workers: 2 };
+    let (_, ex_id) = cluster.submit(&job.prepare(&cluster.stage));
+    cluster.await_status(&ex_id, &["running"]);
+    cluster.fill_disk();
+    sleep(Duration::from_secs(2));
+    cluster.free_disk();
+    let record = cluster.wait("the execution to end", WAIT_MAX, |cluster| {
+        let record = cluster.execution(&ex_id);
+        matches!(record["_status"].as_str(), Some("completed" | "failed")).then_some(record)
+    });
+    if record["_status"] == "failed" {
+        let reason = record["_failureReason"].as_str().unwrap_or_default();
+        assert!(!reason.is_empty());
+        let recovered = cluster.post(&format!("/v1/ex/{ex_id}/_recover"), None);
+        let recovered = recovered["ex_id"].as_str().expect("a recovery has an execution").to_owned();
+        cluster.await_status(&recovered, &["completed"]);
+    }
+    job.check_lines(&cluster);
+    cluster.await_quiet();
+}
