@@ -145,6 +145,9 @@ fn says_what_it_can_do() {
         ("help-tjm", vec!["tjm", "-h"]),
         ("help-tjm-register", vec!["tjm", "register", "-h"]),
         ("help-assets-deploy", vec!["assets", "deploy", "-h"]),
+        ("help-master", vec!["master", "-h"]),
+        ("help-node", vec!["node", "-h"]),
+        ("help-config", vec!["config", "-h"]),
     ] {
         let done = Done::of(place.command(&arguments).env("COLUMNS", "100").output().unwrap());
         assert_eq!(done.code, 0);
