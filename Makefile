@@ -29,7 +29,8 @@ endif
 	cd assets && CARGO_TARGET_DIR=$(CACHE)/assets-native-target cargo test --release
 
 bench: build ## measures against a baseline in the same run, and prints one table
-	cargo bench --workspace --bench slicing --bench dispatch --bench pipeline --bench sandbox --bench state_store
+	cargo bench --workspace --bench slicing --bench dispatch --bench dispatch_rpc --bench submit_latency \
+		--bench pipeline --bench sandbox --bench state_store
 	$(CARGO_TARGET_DIR)/release/table
 
 fuzz: ## feeds parsers with what nobody would write, FUZZ_SECONDS each (60)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use teraslice_core::{
     context::Context,
     execution::{Controller, ControllerOptions, ExecutionEnd},
-    link::channel,
+    link::{ControllerLink, WorkerLink, channel},
     operation::{
         Fetched, Fetcher, OperationError, OperationInfo, OperationKind, RecordStream, SliceContext, Sliced,
         Slicer, SlicerContext,
@@ -99,16 +99,52 @@ pub fn plan(job: &Value) -> Result<Plan> {
 ///
 /// When the run does not complete.
 pub async fn run(plan: &Plan, store: Arc<dyn StateStore>, context: Context) -> Result<ExecutionEnd> {
+    let ex_id = create(store.as_ref(), &context).await?;
+    let (controller, dialer) = channel::channel();
+    let mut workers: Vec<Box<dyn WorkerLink>> = Vec::new();
+    for _ in 0..plan.job().workers {
+        workers.push(Box::new(dialer.connect().await?));
+    }
+    run_over(Links { controller: Box::new(controller), workers }, ex_id, plan, store, context).await
+}
+
+/// Writes down an execution that is to be run.
+///
+/// # Errors
+///
+/// When the store does not take it.
+pub async fn create(store: &dyn StateStore, context: &Context) -> Result<ExId> {
     let ex_id = context.ex_id();
-    store.create_execution(execution(&context, ex_id)).await?;
-    let (link, dialer) = channel::channel();
+    store.create_execution(execution(context, ex_id)).await?;
+    Ok(ex_id)
+}
+
+/// The ends of the links between a controller and its workers.
+pub struct Links {
+    /// Of the controller.
+    pub controller: Box<dyn ControllerLink>,
+    /// Of each worker.
+    pub workers: Vec<Box<dyn WorkerLink>>,
+}
+
+/// Runs a job in this process, over links that are there.
+///
+/// # Errors
+///
+/// When the run does not complete.
+pub async fn run_over(
+    links: Links,
+    ex_id: ExId,
+    plan: &Plan,
+    store: Arc<dyn StateStore>,
+    context: Context,
+) -> Result<ExecutionEnd> {
     let options = ControllerOptions::new(ex_id, Generation(1));
     let (controller, _handle) =
-        Controller::new(options, context.clone(), store, plan.clone(), Box::new(link));
+        Controller::new(options, context.clone(), store, plan.clone(), links.controller);
     let mut workers = Vec::new();
-    for ordinal in 0..plan.job().workers {
-        let options = WorkerOptions::new(ex_id, WorkerId::new(format!("worker-{ordinal}")));
-        let link = Box::new(dialer.connect().await?);
+    for (ordinal, link) in links.workers.into_iter().enumerate() {
+        let options = WorkerOptions::new(ex_id, worker_id(ordinal));
         let worker = Worker::new(options, context.clone(), plan.clone(), link);
         workers.push(context.spawn(async move { worker.run(CancellationToken::new()).await }));
     }
@@ -118,6 +154,12 @@ pub async fn run(plan: &Plan, store: Arc<dyn StateStore>, context: Context) -> R
     }
     anyhow::ensure!(end.status == Status::Completed, "{end:?}");
     Ok(end)
+}
+
+/// Returns the name of a worker.
+#[must_use]
+pub fn worker_id(ordinal: usize) -> WorkerId {
+    WorkerId::new(format!("worker-{ordinal}"))
 }
 
 fn execution(context: &Context, ex_id: ExId) -> Execution {

@@ -33,7 +33,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("cli", &["api", "author", "node", "runtime-wasm", "core", "model"]),
     ("xtask", &["author"]),
     ("tests", &[]),
-    ("benches", &["core", "model", "store", "connectors", "runtime-wasm"]),
+    ("benches", &["core", "model", "store", "connectors", "runtime-wasm", "rpc"]),
 ];
 
 fn metadata() -> Metadata {

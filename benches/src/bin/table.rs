@@ -7,9 +7,11 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// Group, case, what it is, the target, and what is measured.
-const ROWS: [(&str, &str, &str, &str, Unit); 14] = [
+const ROWS: [(&str, &str, &str, &str, Unit); 16] = [
     ("slicing", "machine", "state machine alone", ">= 1,000,000 slices/s", Unit::Slices),
     ("dispatch", "sqlite", "dispatch, SQLite ledger", ">= 100,000 slices/s", Unit::Slices),
+    ("dispatch_rpc", "remote", "dispatch over gRPC, 2 workers", ">= 50,000 slices/s", Unit::Slices),
+    ("submit_latency", "cluster", "POST to first slice, warm node", "<= 100 ms", Unit::Time),
     ("state_store", "sqlite", "SQLite ledger alone", "", Unit::Slices),
     ("chain", "sandboxed", "five-operation chain, one core", ">= 3 x, 400 MiB/s", Unit::Bytes),
     ("pipeline", "teraslice", "file to file, one worker", "", Unit::Bytes),
@@ -28,7 +30,7 @@ const ROWS: [(&str, &str, &str, &str, Unit); 14] = [
 enum Unit {
     Slices,
     Bytes,
-    /// Of one go; there is no baseline.
+    /// Of one go; most have no baseline.
     Time,
 }
 
@@ -42,11 +44,12 @@ fn main() -> Result<()> {
         let text = match unit {
             Unit::Slices => format!("{:.0} k slices/s", figure / 1e3),
             Unit::Bytes => format!("{:.0} MiB/s", figure / f64::from(1 << 20)),
+            Unit::Time if figure < 1e3 => format!("{:.1} ms", 1e3 / figure),
             Unit::Time => format!("{:.1} us", 1e6 / figure),
         };
-        let ratio = match unit {
-            Unit::Time => String::new(),
-            _ => format!("{:.2}", figure / per_second(group, "baseline")?),
+        let ratio = match (unit, per_second(group, "baseline")) {
+            (Unit::Time, Err(_)) => String::new(),
+            (_, baseline) => format!("{:.2}", figure / baseline?),
         };
         println!("{what:<32}{text:>22}{target:>24}{ratio:>20}");
     }
