@@ -10,7 +10,7 @@ use teraslice_core::{
         store::execution,
     },
     context::Context,
-    execution::{Controller, ControllerError, ControllerOptions, ExecutionEnd},
+    execution::{Controller, ControllerError, ControllerHandle, ControllerOptions, ExecutionEnd},
     link::channel::channel,
     plan::Plan,
     registry::Registry,
@@ -59,6 +59,21 @@ impl Bench {
         self.registry.plan(Arc::new(job)).expect("the job is right")
     }
 
+    /// Makes a controller of an execution, and a worker.
+    async fn processes(&self, ex_id: ExId, plan: &Plan) -> (Controller, ControllerHandle, Worker) {
+        let stored = self.store.execution(ex_id).await.unwrap().unwrap();
+        let (link, dialer) = channel();
+        let mut options = ControllerOptions::new(ex_id, stored.generation);
+        // So that a part of the input is not sliced yet.
+        options.limits.queue_len_max = 4;
+        let (context, store) = (self.context.clone(), Arc::clone(&self.store));
+        let (controller, handle) =
+            Controller::new(options, context.clone(), store, plan.clone(), Box::new(link));
+        let worker_link = dialer.connect().await.unwrap();
+        let options = WorkerOptions::new(ex_id, WorkerId::new("w"));
+        (controller, handle, Worker::new(options, context, plan.clone(), Box::new(worker_link)))
+    }
+
     /// Runs an execution to its end, or kills controller and worker once `is_enough`.
     async fn run(
         &self,
@@ -66,17 +81,7 @@ impl Bench {
         plan: &Plan,
         is_enough: impl Fn(SliceCounts) -> bool,
     ) -> Option<Result<ExecutionEnd, ControllerError>> {
-        let stored = self.store.execution(ex_id).await.unwrap().unwrap();
-        let (link, dialer) = channel();
-        let mut options = ControllerOptions::new(ex_id, stored.generation);
-        // So that a part of the input is not sliced yet.
-        options.limits.queue_len_max = 4;
-        let (context, store) = (self.context.clone(), Arc::clone(&self.store));
-        let (controller, _handle) =
-            Controller::new(options, context.clone(), store, plan.clone(), Box::new(link));
-        let worker_link = dialer.connect().await.unwrap();
-        let options = WorkerOptions::new(ex_id, WorkerId::new("w"));
-        let worker = Worker::new(options, context, plan.clone(), Box::new(worker_link));
+        let (controller, _handle, worker) = self.processes(ex_id, plan).await;
         let is_killed = async {
             while !is_enough(self.store.slice_counts(ex_id).await.unwrap()) {
                 sleep(Duration::from_millis(1)).await;
@@ -193,4 +198,25 @@ async fn a_recovery_that_is_killed_again_and_again_gives_the_same() {
     for cleanup in [Some(Cleanup::Errors), Some(Cleanup::Pending), Some(Cleanup::All), None] {
         recover(cleanup, &[0, 1, 2]).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_released_execution_has_the_statistics_of_all_its_slices() {
+    let bench = Bench::new();
+    let ex_id = execution(1).ex_id;
+    bench.store.create_execution(execution(1)).await.unwrap();
+    let (controller, handle, worker) = bench.processes(ex_id, &bench.plan(0, "first")).await;
+    let release = async {
+        while bench.store.slice_counts(ex_id).await.unwrap().completed < 5 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        handle.release().await
+    };
+    let (ended, _, _) =
+        Box::pin(async { tokio::join!(controller.run(), worker.run(CancellationToken::new()), release) })
+            .await;
+    assert!(ended.unwrap().is_resumable);
+    let stored = bench.store.execution(ex_id).await.unwrap().unwrap();
+    let counts = bench.store.slice_counts(ex_id).await.unwrap();
+    assert_eq!((stored.stats.processed, stored.status), (counts.completed, Status::Running));
 }

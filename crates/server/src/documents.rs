@@ -20,10 +20,15 @@ pub(crate) const NOT_ENDED: [Status; 8] = [
 
 /// Returns an execution as clients see it.
 ///
-/// Every controller can be started again elsewhere and goes on: all are what the original calls relocatable.
+/// Every controller can be started again elsewhere and goes on: all are what the original calls relocatable. Checked jobs
+/// say where refused records go, unless they fail their slice.
 pub(crate) fn execution(execution: &Execution) -> Map<String, Value> {
     let mut document = execution.document();
     document.entry("relocatable").or_insert(Value::Bool(true));
+    let operations = document.get_mut("operations").and_then(Value::as_array_mut).into_iter().flatten();
+    for operation in operations.filter_map(Value::as_object_mut) {
+        operation.entry("_dead_letter_action").or_insert_with(|| "throw".into());
+    }
     document
 }
 

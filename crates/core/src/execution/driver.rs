@@ -322,6 +322,7 @@ impl Driver {
         let mut stats = self.machine.stats();
         let (to, failure) = match end {
             End::Released => {
+                self.leave(&mut stats).await;
                 let status = self.execution.status;
                 return Ok(ExecutionEnd {
                     status,
@@ -347,5 +348,25 @@ impl Driver {
         }
         tracing::info!(ex_id = %self.execution.ex_id, status = %to, "execution ended");
         Ok(ExecutionEnd { status: to, failure, stats, is_resumable: false })
+    }
+
+    /// Leaves the statistics with the execution: who ends it, or takes it up, may have heard of earlier ones only.
+    async fn leave(&self, stats: &mut Stats) {
+        let ex_id = self.execution.ex_id;
+        let left = async {
+            let Some(stored) = self.store.execution(ex_id).await? else { return Ok(()) };
+            if (Writer { generation: stored.generation, epoch: stored.epoch }) != self.writer {
+                return Ok(());
+            }
+            let status = stored.status;
+            if status == Status::Stopping || status.is_terminal() {
+                stats.job_duration = self.now().as_secs();
+            }
+            let change = StatusChange { from: status, to: status, failure: None, stats: Some(stats.clone()) };
+            self.store.set_status(ex_id, change).await
+        };
+        if let Err(error) = left.await {
+            tracing::warn!(%ex_id, %error, "statistics of a released execution not stored");
+        }
     }
 }

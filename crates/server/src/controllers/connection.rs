@@ -155,11 +155,13 @@ impl Connection {
         }
     }
 
-    /// Changes the stored execution. Once it is over its controller has written everything, unless it was killed.
+    /// Changes the stored execution, unless its controller has written later statistics itself. Once it is over its
+    /// controller has written everything, unless it was killed.
     async fn store(&self, update: ExecutionUpdate) {
         let (ex_id, shared) = (self.ex_id, &self.shared);
         let stored = timeout(shared.options.call_max, async {
             match shared.store.execution(ex_id).await? {
+                Some(execution) if is_behind(&update, &execution.stats) => Ok(()),
                 Some(execution) if !execution.status.is_terminal() || is_ahead(&update, &execution.stats) => {
                     shared.store.update_execution(ex_id, update).await.map(|_| ())
                 }
@@ -191,6 +193,12 @@ impl Connection {
             sleep(shared.options.store_every).await;
         }
     }
+}
+
+/// Tells whether statistics are earlier than the stored ones. The duration is written at the end.
+fn is_behind(update: &ExecutionUpdate, stored: &Stats) -> bool {
+    let age = |stats: &Stats| (stats.processed, stats.job_duration);
+    update.stats.as_ref().is_some_and(|stats| age(stats) < age(stored))
 }
 
 /// Tells whether statistics are later than the stored ones.

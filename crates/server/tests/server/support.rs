@@ -368,7 +368,6 @@ impl Checker for TestChecker {
         let operations = document.get_mut("operations").and_then(Value::as_array_mut).unwrap();
         for operation in operations.iter_mut().filter_map(Value::as_object_mut) {
             fill(operation, "_encoding", "json");
-            fill(operation, "_dead_letter_action", "throw");
         }
         let is_recoverable = operations[0]["_op"] != "stubborn-reader";
         Ok(Checked { document, warnings, is_recoverable })
