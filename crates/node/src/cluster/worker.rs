@@ -150,7 +150,12 @@ impl Finder {
             if let Some((hello, _)) = here.filter(|(hello, _)| hello.generation >= self.generation) {
                 let scheme = if self.controller.ca_pem.is_some() { "https" } else { "http" };
                 self.controller.endpoint = format!("{scheme}://{}:{}", hello.host, hello.port);
-                match connect(&self.controller, &self.options, &self.context).await {
+                let connected = tokio::select! {
+                    connected = connect(&self.controller, &self.options, &self.context) => connected,
+                    // The controller was seen elsewhere: what is tried leads to one that is gone.
+                    Ok(()) = self.located.changed() => continue,
+                };
+                match connected {
                     Ok(link) => return Ok(link),
                     // Another execution may have got the port of a controller that is gone.
                     Err(error @ (ConnectError::Replaced { .. } | ConnectError::Version { .. })) => {
