@@ -351,19 +351,20 @@ impl Driver {
     }
 
     /// Leaves the statistics with the execution: who ends it, or takes it up, may have heard of earlier ones only.
-    async fn leave(&self, stats: &mut Stats) {
-        let ex_id = self.execution.ex_id;
-        let left = async {
-            let Some(stored) = self.store.execution(ex_id).await? else { return Ok(()) };
-            if (Writer { generation: stored.generation, epoch: stored.epoch }) != self.writer {
+    async fn leave(&mut self, stats: &mut Stats) {
+        let (ex_id, writer, now) = (self.execution.ex_id, self.writer, self.now());
+        let store = Arc::clone(&self.store);
+        let left = async move {
+            let Some(stored) = store.execution(ex_id).await? else { return Ok(()) };
+            if (Writer { generation: stored.generation, epoch: stored.epoch }) != writer {
                 return Ok(());
             }
             let status = stored.status;
             if status == Status::Stopping || status.is_terminal() {
-                stats.job_duration = self.now().as_secs();
+                stats.job_duration = now.as_secs();
             }
             let change = StatusChange { from: status, to: status, failure: None, stats: Some(stats.clone()) };
-            self.store.set_status(ex_id, change).await
+            store.set_status(ex_id, change).await
         };
         if let Err(error) = left.await {
             tracing::warn!(%ex_id, %error, "statistics of a released execution not stored");
