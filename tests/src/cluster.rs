@@ -99,9 +99,12 @@ impl Cluster {
         let ca = cluster.stage.path("master/state/ca.pem");
         let config = cluster.config("master", &json!({}));
         cluster.master = Some(cluster.spawn("master", Command::new(binary()), &["master"], &config));
-        let pem = cluster.wait("the authority of the master", WAIT_MAX, |_| fs::read(&ca).ok().filter(|pem| !pem.is_empty()));
+        let pem = cluster.wait("the authority of the master", WAIT_MAX, |_| {
+            fs::read(&ca).ok().filter(|pem| !pem.is_empty())
+        });
         let believed = ureq::tls::Certificate::from_pem(&pem).expect("the master writes a certificate");
-        let tls = ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::new_with_certs(&[believed]));
+        let tls =
+            ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::new_with_certs(&[believed]));
         cluster.agent = config_of_agent().tls_config(tls.build()).build().new_agent();
         cluster.await_open();
         cluster.options.config["tls"] = json!({"ca": ca});
@@ -141,7 +144,8 @@ impl Cluster {
         let mut cluster = Self::prepare(options);
         let disk = cluster.stage.path("master/state");
         fs::create_dir_all(&disk).expect("the folder of a test can be written");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"]).arg(&disk).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"]).arg(&disk).output();
         if !mounted.is_ok_and(|mounted| mounted.status.success()) {
             return None;
         }
@@ -155,6 +159,10 @@ impl Cluster {
     }
 
     /// Fills the small disk to its last byte.
+    ///
+    /// # Panics
+    ///
+    /// When the disk of the case cannot be filled.
     pub fn fill_disk(&self) {
         let path = self.stage.path("master/state/filler");
         let mut file = fs::File::create(path).expect("a file can be made");
@@ -163,6 +171,10 @@ impl Cluster {
     }
 
     /// Makes room on the small disk again.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be freed.
     pub fn free_disk(&self) {
         fs::remove_file(self.stage.path("master/state/filler")).expect("the filler is there");
     }

@@ -30,7 +30,8 @@ fn flights(cluster: &Cluster) -> (Value, Vec<String>) {
         .replace("path: flights-out", &format!("path: {}", cluster.stage.path("out").display()))
         .replace("size: 2000000", "size: 100000");
     let job = yaml(&text);
-    let script = Command::new("python3").arg(example.join("reference.py")).arg(&table).output().expect("it runs");
+    let script =
+        Command::new("python3").arg(example.join("reference.py")).arg(&table).output().expect("it runs");
     let mut expected: Vec<_> = String::from_utf8_lossy(&script.stdout).lines().map(str::to_owned).collect();
     expected.sort_unstable();
     assert!(expected.len() > 300_000, "{} records", expected.len());
@@ -70,7 +71,8 @@ fn three_nodes_run_the_flights_job_through_faults() {
         return;
     }
     let config = json!({"node_disconnect_timeout": "3 seconds", "node_state_interval": "500 ms"});
-    let options = ClusterOptions { nodes: 3, slots: 5, is_networked: true, config, ..ClusterOptions::default() };
+    let options =
+        ClusterOptions { nodes: 3, slots: 5, is_networked: true, config, ..ClusterOptions::default() };
     let mut cluster = Cluster::start(options);
     let (job, expected) = flights(&cluster);
     let (_, ex_id) = cluster.submit(&job);
@@ -123,7 +125,10 @@ fn lets_only_bearers_of_tokens_in() {
     job.check(&cluster, &ex_id);
     let reader = cluster.post("/v1/tokens", Some(&json!({"name": "ann", "role": "read"})));
     let audit = cluster.get("/v1/audit");
-    assert!(audit.as_array().is_some_and(|entries| entries.iter().any(|entry| entry["who"] == "admin")), "{audit}");
+    assert!(
+        audit.as_array().is_some_and(|entries| entries.iter().any(|entry| entry["who"] == "admin")),
+        "{audit}"
+    );
     cluster.set_token(reader["token"].as_str().expect("a new token has a word"));
     assert_eq!(cluster.request("GET", &format!("/v1/ex/{ex_id}"), None).status, 200);
     assert_eq!(cluster.request("POST", "/v1/jobs", Some(&document)).status, 403);

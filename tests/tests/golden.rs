@@ -64,11 +64,26 @@ fn folder() -> Option<PathBuf> {
 }
 
 fn recorded(folder: &Path) -> BTreeMap<String, Value> {
-    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let paths = fs::read_dir(folder)
+        .expect("what the case itself has made is there")
+        .map(|entry| entry.expect("what the case itself has made is there").path());
     let json = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
-    let named = json.map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), path));
+    let named = json.map(|path| {
+        (
+            path.file_stem().expect("what the case itself has made is there").to_string_lossy().into_owned(),
+            path,
+        )
+    });
     let asked = named.filter(|(name, _)| !NOT_HERE.iter().any(|prefix| name.starts_with(prefix)));
-    asked.map(|(name, path)| (name, serde_json::from_slice(&fs::read(path).unwrap()).unwrap())).collect()
+    asked
+        .map(|(name, path)| {
+            (
+                name,
+                serde_json::from_slice(&fs::read(path).expect("what the case itself has made is there"))
+                    .expect("what the case itself has made is there"),
+            )
+        })
+        .collect()
 }
 
 fn job(operations: Value) -> Value {
@@ -100,15 +115,16 @@ impl Recorder {
 
     /// Sends a request and keeps the answer under the name of a recording; returns its body.
     fn ask(&mut self, name: &'static str, request: &str, body: &[u8]) -> Value {
-        let (method, path) = request.split_once(' ').unwrap();
+        let (method, path) = request.split_once(' ').expect("what the case itself has made is there");
         let kind = if path.starts_with("/assets") { "application/octet-stream" } else { "application/json" };
         let request =
             ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.cluster.url()));
-        let request = request.header("content-type", kind).body(body).unwrap();
+        let request =
+            request.header("content-type", kind).body(body).expect("what the case itself has made is there");
         let mut response = self.agent.run(request).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
         let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
         let (status, kind) = (response.status().as_u16(), kind.unwrap_or_default().to_owned());
-        let text = response.body_mut().read_to_string().unwrap();
+        let text = response.body_mut().read_to_string().expect("what the case itself has made is there");
         let body = serde_json::from_str(&text).unwrap_or_default();
         self.answers.insert(name, Reply { status, kind, text });
         body
@@ -148,7 +164,8 @@ impl Recorder {
     fn assets(&mut self) {
         let zip = fs::read_dir(root().join("assets/dist")).expect("assets are built").flatten();
         let zip = zip.map(|file| file.path()).find(|path| path.to_string_lossy().contains("testing"));
-        let zip = fs::read(zip.expect("the testing asset is built")).unwrap();
+        let zip = fs::read(zip.expect("the testing asset is built"))
+            .expect("what the case itself has made is there");
         let created = self.ask("asset-created", "POST /assets?blocking=true", &zip);
         self.ask("asset-there", "POST /assets?blocking=true", &zip);
         self.send("asset-list", "GET /assets/testing");
@@ -162,7 +179,8 @@ impl Recorder {
 
     fn stored(&mut self) {
         let created = self.send_json("job-create", "POST /jobs?start=false", &short());
-        let path = format!("/jobs/{}", created["job_id"].as_str().unwrap());
+        let path =
+            format!("/jobs/{}", created["job_id"].as_str().expect("what the case itself has made is there"));
         self.send("job-record", &format!("GET {path}"));
         self.send("job-list", "GET /jobs");
         self.send("txt-jobs", "GET /txt/jobs");
@@ -178,7 +196,8 @@ impl Recorder {
 
     fn running(&mut self) {
         let submitted = self.send_json("job-submit", "POST /jobs", &long(10_000));
-        let [job_id, ex_id] = ["job_id", "ex_id"].map(|key| submitted[key].as_str().unwrap().to_owned());
+        let [job_id, ex_id] = ["job_id", "ex_id"]
+            .map(|key| submitted[key].as_str().expect("what the case itself has made is there").to_owned());
         let (path, ex) = (format!("/jobs/{job_id}"), format!("/ex/{ex_id}"));
         self.cluster.await_status(&ex_id, &["running"]);
         self.send("error-start-running", &format!("POST {path}/_start"));
@@ -256,7 +275,8 @@ impl Recorder {
         let mut job = short();
         job["active"] = true.into();
         let created = self.cluster.post("/jobs?start=false", Some(&job));
-        let path = format!("/jobs/{}", created["job_id"].as_str().unwrap());
+        let path =
+            format!("/jobs/{}", created["job_id"].as_str().expect("what the case itself has made is there"));
         self.send("job-delete", &format!("DELETE {path}"));
         self.send("error-delete-deleted", &format!("DELETE {path}"));
         self.send("error-start-deleted", &format!("POST {path}/_start"));

@@ -89,23 +89,26 @@ fn bundle(name: &str, version: &str) -> Vec<u8> {
     let mut paths = folder.map(|file| file.path());
     let path =
         paths.find(|path| path.to_string_lossy().contains("testing")).expect("the testing asset is built");
-    let mut from = ZipArchive::new(File::open(path).unwrap()).unwrap();
+    let mut from = ZipArchive::new(File::open(path).expect("what the case itself has made is there"))
+        .expect("what the case itself has made is there");
     let mut to = ZipWriter::new(Cursor::new(Vec::new()));
     for at in 0..from.len() {
-        let mut file = from.by_index(at).unwrap();
-        let file_name = file.name().unwrap().into_owned();
+        let mut file = from.by_index(at).expect("what the case itself has made is there");
+        let file_name = file.name().expect("what the case itself has made is there").into_owned();
         let mut content = Vec::new();
-        file.read_to_end(&mut content).unwrap();
+        file.read_to_end(&mut content).expect("what the case itself has made is there");
         if file_name == "asset.json" {
-            let mut description: Value = serde_json::from_slice(&content).unwrap();
+            let mut description: Value =
+                serde_json::from_slice(&content).expect("what the case itself has made is there");
             description["name"] = name.into();
             description["version"] = version.into();
             content = description.to_string().into_bytes();
         }
-        to.start_file(file_name, SimpleFileOptions::default()).unwrap();
-        to.write_all(&content).unwrap();
+        to.start_file(file_name, SimpleFileOptions::default())
+            .expect("what the case itself has made is there");
+        to.write_all(&content).expect("what the case itself has made is there");
     }
-    to.finish().unwrap().into_inner()
+    to.finish().expect("what the case itself has made is there").into_inner()
 }
 
 /// Uploads a bundle; returns its id.
@@ -151,8 +154,8 @@ fn assets_are_published_listed_and_removed() {
     assert_eq!(cluster.get("/assets/ex1"), json!([]));
 
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    zip.start_file("index.js", SimpleFileOptions::default()).unwrap();
-    let without = zip.finish().unwrap().into_inner();
+    zip.start_file("index.js", SimpleFileOptions::default()).expect("what the case itself has made is there");
+    let without = zip.finish().expect("what the case itself has made is there").into_inner();
     check_refused(&cluster.upload(&without), 422, &["asset.json", "not found"]);
 }
 
@@ -204,7 +207,7 @@ fn data_is_copied_once_however_the_run_went() {
 }
 
 fn clear(cluster: &Cluster) {
-    fs::remove_dir_all(cluster.stage.path("out")).unwrap();
+    fs::remove_dir_all(cluster.stage.path("out")).expect("what the case itself has made is there");
 }
 
 fn copies_and_counts(cluster: &Cluster) {
@@ -221,7 +224,8 @@ fn copies_and_counts(cluster: &Cluster) {
     let (_, ex_id) = cluster.submit(&job.prepare(&cluster.stage));
     let record = cluster.await_status(&ex_id, &["completed"]);
     job.check(cluster, &ex_id);
-    let slices = record["_slicer_stats"]["processed"].as_u64().unwrap();
+    let slices =
+        record["_slicer_stats"]["processed"].as_u64().expect("what the case itself has made is there");
     assert!(slices > 1);
     let stats = cluster.wait("the statistics", WAIT_MAX, |cluster| {
         let stats = cluster.get("/cluster/stats");
@@ -395,7 +399,7 @@ fn jobs_are_kept_replaced_and_deleted() {
 fn keeps_jobs_as_submitted(cluster: &Cluster) {
     let (job_id, ex_id) = cluster.submit(&short());
     let stored = cluster.get(&format!("/jobs/{job_id}"));
-    for (key, value) in short().as_object().unwrap() {
+    for (key, value) in short().as_object().expect("what the case itself has made is there") {
         assert_eq!(stored[key], *value, "{key}");
     }
     cluster.await_status(&ex_id, &["completed"]);
@@ -470,7 +474,7 @@ fn await_available(cluster: &Cluster, expected: &[(&str, u64)]) {
 fn shows_an_idle_cluster(cluster: &Cluster) {
     await_available(cluster, &[("master", 6), ("node-0", 8), ("node-1", 8)]);
     let state = cluster.get("/cluster/state");
-    for node in state.as_object().unwrap().values() {
+    for node in state.as_object().expect("what the case itself has made is there").values() {
         assert_eq!((&node["total"], &node["state"]), (&json!(8), &json!("connected")));
     }
     let roles: Vec<_> = list(&state["master"]["active"]).iter().map(|it| text(&it["assignment"])).collect();
@@ -481,11 +485,11 @@ fn shows_an_idle_cluster(cluster: &Cluster) {
 fn shows_the_processes_of_executions(cluster: &Cluster) {
     for workers in [1, 4] {
         let (job_id, ex_id) = cluster.submit(&endless(workers));
-        let count = usize::try_from(workers).unwrap();
+        let count = usize::try_from(workers).expect("what the case itself has made is there");
         let spread = cluster.await_processes(&ex_id, "worker", count);
         cluster.await_processes(&ex_id, "execution_controller", 1);
         let state = cluster.get("/cluster/state");
-        let nodes = state.as_object().unwrap().values();
+        let nodes = state.as_object().expect("what the case itself has made is there").values();
         let active: Vec<_> = nodes.flat_map(|node| list(&node["active"])).collect();
         let ours =
             active.iter().filter(|it| it["ex_id"] == ex_id.as_str() && it["job_id"] == job_id.as_str());
