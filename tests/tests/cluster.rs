@@ -7,7 +7,7 @@ use teraslice_tests::{
     cluster::{Cluster, ClusterOptions, WAIT_MAX},
     kill,
     ledger::LedgerJob,
-    network, root,
+    network, root, tell,
 };
 
 /// Rows of the flights table.
@@ -67,7 +67,7 @@ fn yaml(text: &str) -> Value {
 #[test]
 fn three_nodes_run_the_flights_job_through_faults() {
     if !network::is_available() {
-        eprintln!("NOT RUN: this case needs network namespaces (root and iproute2)");
+        tell("NOT RUN: this case needs network namespaces (root and iproute2)");
         return;
     }
     let config = json!({"node_disconnect_timeout": "3 seconds", "node_state_interval": "500 ms"});
@@ -148,9 +148,8 @@ fn refuses_a_node_that_does_not_know_the_secret() {
 
 #[test]
 fn goes_on_when_the_full_disk_of_the_store_has_room_again() {
-    let cluster = match Cluster::start_on_small_disk(ClusterOptions::default()) {
-        Some(cluster) => cluster,
-        None => return eprintln!("NOT RUN: this case needs to mount a file system (root)"),
+    let Some(cluster) = Cluster::start_on_small_disk(ClusterOptions::default()) else {
+        return tell("NOT RUN: this case needs to mount a file system (root)");
     };
     let job = LedgerJob { records: 40_000, slice: 400, delay: 2, workers: 2 };
     let (_, ex_id) = cluster.submit(&job.prepare(&cluster.stage));

@@ -2,6 +2,7 @@
 //!
 //! `TERASLICE_LOAD=full` takes the sizes that the targets name; without it they are smaller.
 
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use teraslice_tests::{
     balanced, children,
     cluster::{Cluster, ClusterOptions},
-    kill,
+    kill, tell,
 };
 
 /// Many processes start one after the other on few cores.
@@ -111,7 +112,10 @@ fn completes_many_jobs_that_are_submitted_at_once() {
     let answers = post_many(&cluster, "/v1/jobs", &tiny(), jobs);
     let submitted = start.elapsed();
     let ended = await_executions(&cluster, "completed", jobs);
-    eprintln!("LOAD {jobs} jobs at once: submitted in {submitted:.2?}, completed in {:.2?}", start.elapsed());
+    tell(&format!(
+        "LOAD {jobs} jobs at once: submitted in {submitted:.2?}, completed in {:.2?}",
+        start.elapsed()
+    ));
     for answer in answers {
         let record =
             ended.iter().find(|record| record["ex_id"] == answer["ex_id"]).expect("no execution is lost");
@@ -132,10 +136,10 @@ fn lists_jobs_while_executions_run() {
     let posted = start.elapsed();
     post_many(&cluster, "/v1/jobs", &endless("endless"), live);
     await_executions(&cluster, "running", live);
-    eprintln!(
+    tell(&format!(
         "LOAD {jobs} jobs kept in {posted:.2?}, {live} executions running in {:.2?}",
         start.elapsed() - posted
-    );
+    ));
     cluster.wait("every execution to work", MANY_MAX, |cluster| {
         let records = executions(cluster, "status=running");
         records.iter().all(|record| record["_slicer_stats"]["processed"].as_u64() > Some(0)).then_some(())
@@ -153,12 +157,12 @@ fn lists_jobs_while_executions_run() {
             .collect();
         times.sort_unstable();
         let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-        eprintln!(
+        tell(&format!(
             "LOAD GET {path} among {jobs} jobs: p50 {:.2?}, p99 {:.2?}, max {:.2?}",
             at(50),
             at(99),
             at(100)
-        );
+        ));
     }
 }
 
@@ -174,9 +178,9 @@ fn keeps_the_master_small() {
     post_many(&cluster, "/v1/jobs", &endless("endless"), live);
     await_executions(&cluster, "running", live);
     let resident = master_mib(&cluster);
-    eprintln!(
+    tell(&format!(
         "LOAD master: {empty} MiB empty, {after} MiB when all have ended, {resident} MiB with {known} known and {live} live"
-    );
+    ));
     assert!((1..=150).contains(&resident), "{resident} MiB resident");
 }
 
@@ -220,7 +224,7 @@ fn hands_the_slices_of_a_killed_worker_on() {
             assert!(start.elapsed() < MANY_MAX, "nobody runs the slice again\n{}", cluster.logs());
             sleep(Duration::from_millis(1));
         }
-        eprintln!("LOAD worker of {node} killed, its slice runs again after {:.1?}", start.elapsed());
+        tell(&format!("LOAD worker of {node} killed, its slice runs again after {:.1?}", start.elapsed()));
         let record = cluster.await_status(&ex_id, &["completed"]);
         assert_eq!(balanced(&record["_slicer_stats"])[0]["created"], 500_000);
     }
@@ -250,7 +254,9 @@ fn goes_on_soon_after_the_controller_is_killed() {
         kill(controller);
         let left = slices - cluster.stage.lines("out").len();
         let pause = end_of_pause(&cluster.stage.path("out"));
-        eprintln!("LOAD controller killed with {left} slices unfinished, slices end again after {pause:.1?}");
+        tell(&format!(
+            "LOAD controller killed with {left} slices unfinished, slices end again after {pause:.1?}"
+        ));
         assert!(left >= unfinished, "the case was too slow: {left} slices were left");
         let record = cluster.await_status(&ex_id, &["completed"]);
         let stats = &record["_slicer_stats"];
