@@ -2,7 +2,6 @@
 //!
 //! `TERASLICE_LOAD=full` takes the sizes that the targets name; without it they are smaller.
 
-
 use std::{
     fs,
     path::{Path, PathBuf},
