@@ -27,7 +27,7 @@ pub(crate) fn print(
 ///
 /// # Errors
 ///
-/// As of [`print`](fn@print).
+/// As of [`print()`](fn@print).
 pub(crate) fn write_line(text: &str) -> Result<(), Failure> {
     write(&format!("{text}\n"))
 }
