@@ -21,8 +21,9 @@ demo: build ## runs examples/flights/job.yaml and shows the result
 
 test: build ## runs all tests
 ifeq ($(NEXTEST),)
-	cargo test --release --workspace --exclude teraslice-tests
-	cargo test --release --package teraslice-tests -- --test-threads 1
+	# One selection of packages, as in `build`: another would compile the dependencies once more. One case at a time: those of the
+	# whole system start clusters of processes.
+	cargo test --release --workspace -- --test-threads 1
 else
 	cargo nextest run --cargo-profile release --workspace
 endif
