@@ -230,11 +230,10 @@ fn hands_the_slices_of_a_killed_worker_on() {
 }
 
 #[test]
-#[ignore = "takes minutes and was not seen to its end yet: run with --ignored"]
 fn goes_on_soon_after_the_controller_is_killed() {
     let _alone = alone();
-    // A record is a slice. There are more than the queue takes, so that there is something left to cut.
-    let (slices, unfinished) = (16_000, 10_000);
+    // A record is a slice. One slicer is asked again only when its queue is half empty: 5,000 to 6,000 wait, never 10,000.
+    let (slices, queued_min) = (16_000, 5_000);
     for _ in 0..size(2, 10) {
         let cluster = cluster(8);
         let job = json!({
@@ -248,22 +247,21 @@ fn goes_on_soon_after_the_controller_is_killed() {
             ],
         });
         let (_, ex_id) = cluster.submit(&job);
-        // What the statistics speak of was written to the ledger before they came here.
-        cluster.wait("a full queue", MANY_MAX, |cluster| {
+        // What the statistics speak of was written to the ledger before they came here. The record of the execution has
+        // them later.
+        let queued = cluster.wait("a long queue", MANY_MAX, |cluster| {
             let controllers = cluster.get("/v1/cluster/controllers");
             let stats =
                 controllers.as_array()?.iter().find(|controller| controller["ex_id"] == ex_id.as_str())?;
-            let (queued, processed) = (stats["queued"].as_u64(), stats["processed"].as_u64());
-            (queued >= Some(9_900) && processed >= Some(100)).then_some(())
+            let is_at_work = stats["processed"].as_u64() >= Some(100);
+            stats["queued"].as_u64().filter(|queued| is_at_work && *queued >= queued_min)
         });
         let controller = cluster.await_processes(&ex_id, "execution_controller", 1)[0].1;
         kill(controller);
-        let left = slices - cluster.stage.lines("out").len();
         let pause = end_of_pause(&cluster.stage.path("out"));
         tell(&format!(
-            "LOAD controller killed with {left} slices unfinished, slices end again after {pause:.1?}"
+            "LOAD controller killed with {queued} slices queued, slices end again after {pause:.1?}"
         ));
-        assert!(left >= unfinished, "the case was too slow: {left} slices were left");
         let record = cluster.await_status(&ex_id, &["completed"]);
         let stats = &record["_slicer_stats"];
         assert_eq!(
