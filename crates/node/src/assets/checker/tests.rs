@@ -126,7 +126,6 @@ async fn loads_a_set_of_assets_once_for_many_checks() {
 }
 
 #[tokio::test]
-#[ignore = "was not run yet: run with --ignored"]
 async fn says_on_operations_where_their_api_sends_refused_records() {
     let (_place, checker, _) = cluster().await;
     let mut raw = job(&json!([]), &["noop"]);
