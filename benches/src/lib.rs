@@ -19,6 +19,7 @@ use teraslice_core::{
     store::StateStore,
     worker::{Worker, WorkerOptions},
 };
+use teraslice_elastic::Connections;
 use teraslice_model::{
     execution::{Execution, Stats},
     id::{Epoch, ExId, Generation, WorkerId},
@@ -48,7 +49,7 @@ pub fn checked(job: &Value) -> Result<Arc<CheckedJob>> {
 /// When the standard asset is not built.
 pub fn registry() -> Result<Registry> {
     let mut registry = Registry::default();
-    teraslice_connectors::register(&mut registry);
+    teraslice_connectors::register(&mut registry, &Connections::default());
     registry.reader(TinyReader);
     registry.asset(Arc::new(standard()?));
     Ok(registry)

@@ -14,6 +14,7 @@ mod stdout;
 mod test_reader;
 
 use teraslice_core::registry::Registry;
+use teraslice_elastic::Connections;
 
 pub use collect::Collect;
 pub use data_generator::DataGenerator;
@@ -25,8 +26,9 @@ pub use noop::Noop;
 pub use stdout::Stdout;
 pub use test_reader::TestReader;
 
-/// Adds every operation of this crate.
-pub fn register(registry: &mut Registry) {
+/// Adds every operation of this crate; those that talk to servers use `connections`.
+pub fn register(registry: &mut Registry, connections: &Connections) {
+    let _elastic = connections;
     registry.reader(DataGenerator);
     registry.reader(DeadLetterReader);
     registry.reader(FileReader);

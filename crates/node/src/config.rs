@@ -15,6 +15,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use teraslice_elastic::Connections;
 use teraslice_model::{
     job::{CheckEnvironment, Format, TextError},
     problem::Problem,
@@ -44,6 +45,8 @@ pub struct Config {
     pub without_effect: Vec<String>,
     /// The names of all connections; absent: none are configured, so jobs may name any.
     pub connections: Option<Vec<String>>,
+    /// The connections to Elasticsearch and OpenSearch among them.
+    pub elastic: Connections,
     /// The level of logs, if the file says so (`terafoundation.log_level`).
     pub log_level: Option<String>,
     /// Where the state of executions lives (`teraslice.state_directory`).
@@ -142,6 +145,7 @@ impl Config {
         let wasm = ours.get("wasm").and_then(|value| value.as_object()).unwrap_or(&empty);
         let wasm = WasmConfig::of(wasm, &mut report);
         let cluster = ClusterConfig::of(&ours, &foundation, &mut report);
+        let elastic = values::elastic(foundation.get("connectors").copied(), &mut report);
         if !report.problems.is_empty() {
             return Err(ConfigError::Wrong { path, problems: report.problems });
         }
@@ -151,6 +155,7 @@ impl Config {
             warnings: report.warnings,
             without_effect: without_effect(ours.keys().chain(foundation.keys())),
             connections: foundation.get("connectors").map(|connectors| values::connections(connectors)),
+            elastic,
             log_level: foundation.get("log_level").and_then(|value| level(value)),
             state_directory: folder("state_directory"),
             assets_directories: names(&ours, "assets_directory")
@@ -191,6 +196,7 @@ impl Default for Config {
             warnings: Vec::new(),
             without_effect: Vec::new(),
             connections: None,
+            elastic: Connections::default(),
             log_level: None,
             state_directory: None,
             assets_directories: vec![PathBuf::from("assets")],

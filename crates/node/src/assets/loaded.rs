@@ -45,7 +45,7 @@ impl Loaded {
     ) -> Result<Self, Vec<Problem>> {
         let wanted = Bundles::new(parts.asset_folders()).resolve(assets)?;
         let mut listed = Registry::default();
-        teraslice_connectors::register(&mut listed);
+        teraslice_connectors::register(&mut listed, &parts.config().elastic);
         let has_standard = wanted.iter().any(|bundle| bundle.name == STANDARD);
         let mut runtime = None;
         if !wanted.is_empty() {

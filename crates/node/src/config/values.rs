@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
+use teraslice_elastic::Connections;
 use teraslice_model::job::duration::parse_duration;
+
+use super::keys::Report;
 
 /// The keys that a section sets.
 pub(super) type Set<'a> = BTreeMap<&'static str, &'a Value>;
@@ -49,6 +52,16 @@ pub(super) fn connections(connectors: &Value) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// Returns the connections to Elasticsearch and OpenSearch; what is no object has been reported before.
+pub(super) fn elastic(connectors: Option<&Value>, report: &mut Report) -> Connections {
+    let Some(connectors) = connectors.and_then(Value::as_object) else { return Connections::default() };
+    Connections::of(connectors).unwrap_or_else(|problems| {
+        let problems = problems.into_iter().map(|problem| problem.below("/terafoundation/connectors"));
+        report.problems.extend(problems);
+        Connections::default()
+    })
 }
 
 /// Returns the level of the console: a word, or the `console` entry of a list such as `[{console: info}, {file: debug}]`.
