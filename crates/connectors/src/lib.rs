@@ -4,6 +4,8 @@ mod collect;
 mod data_generator;
 mod dead_letter_reader;
 mod delay;
+mod elastic;
+mod elasticsearch_bulk;
 mod file_exporter;
 mod file_format;
 mod file_reader;
@@ -11,6 +13,7 @@ mod json;
 mod noop;
 mod offload;
 mod stdout;
+mod task;
 mod test_reader;
 
 use teraslice_core::registry::Registry;
@@ -20,6 +23,7 @@ pub use collect::Collect;
 pub use data_generator::DataGenerator;
 pub use dead_letter_reader::DeadLetterReader;
 pub use delay::Delay;
+pub use elasticsearch_bulk::ElasticsearchBulk;
 pub use file_exporter::FileExporter;
 pub use file_reader::FileReader;
 pub use noop::Noop;
@@ -28,7 +32,6 @@ pub use test_reader::TestReader;
 
 /// Adds every operation of this crate; those that talk to servers use `connections`.
 pub fn register(registry: &mut Registry, connections: &Connections) {
-    let _elastic = connections;
     registry.reader(DataGenerator);
     registry.reader(DeadLetterReader);
     registry.reader(FileReader);
@@ -36,6 +39,7 @@ pub fn register(registry: &mut Registry, connections: &Connections) {
     registry.processor(Collect);
     registry.processor(Delay);
     registry.processor(Noop);
+    registry.sink(ElasticsearchBulk::new(connections));
     registry.sink(FileExporter);
     registry.sink(Stdout);
 }

@@ -42,6 +42,8 @@ pub struct BulkItem<'a> {
 pub struct BulkOutcome {
     /// How long the server took.
     pub took: Duration,
+    /// How often the request was sent; more than once: servers were too busy, or away.
+    pub tries: u32,
     /// The items that failed, in order.
     pub failed: Vec<BulkFailure>,
 }
@@ -133,7 +135,11 @@ impl Client {
         let path = if parameters.is_empty() { PATH.to_owned() } else { format!("{PATH}&{parameters}") };
         let response = self.send(&Request::post(path).lines(body).patience(patience)).await?;
         let answer: Answer = response.json()?;
-        let mut outcome = BulkOutcome { took: Duration::from_millis(answer.took), failed: Vec::new() };
+        let mut outcome = BulkOutcome {
+            took: Duration::from_millis(answer.took),
+            tries: response.tries(),
+            failed: Vec::new(),
+        };
         if answer.errors {
             let items = answer.items.into_iter().enumerate();
             outcome.failed = items.filter_map(|(at, item)| item.failure(at)).collect();

@@ -151,6 +151,7 @@ impl Client {
     pub async fn send(&self, request: &Request) -> Result<Response, Error> {
         let deadline = Instant::now() + request.patience;
         let mut backoff = BACKOFF.0;
+        let mut tries = 0;
         let mut last = "no server has answered for some time".to_owned();
         loop {
             self.sniff().await;
@@ -158,13 +159,14 @@ impl Client {
                 return Err(self.unavailable(last));
             };
             let url = self.shared.nodes.next();
+            tries += 1;
             let pause = match self.once(request, &url).await {
                 Tried::Answered(status, body) => {
                     if turn.answered() {
                         tracing::info!(connection = self.name(), "the servers answer again");
                     }
                     self.shared.nodes.mark(&url, false);
-                    return self.judge(request, status, body);
+                    return self.judge(request, status, body, tries);
                 }
                 Tried::Busy(status, body, after) => {
                     turn.answered();
@@ -235,10 +237,10 @@ impl Client {
         }
     }
 
-    fn judge(&self, request: &Request, status: u16, body: Bytes) -> Result<Response, Error> {
+    fn judge(&self, request: &Request, status: u16, body: Bytes, tries: u32) -> Result<Response, Error> {
         let (connection, what) = (self.shared.name.clone(), request.what());
         if status < 300 {
-            return Ok(Response { connection, what, status, body });
+            return Ok(Response { connection, what, status, body, tries });
         }
         let (kind, mut reason) = cause_of(&body);
         if status == 401 && self.settings().credentials.is_none() {

@@ -106,6 +106,7 @@ pub struct Response {
     pub(crate) what: String,
     pub(crate) status: u16,
     pub(crate) body: Bytes,
+    pub(crate) tries: u32,
 }
 
 impl Response {
@@ -113,6 +114,12 @@ impl Response {
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status
+    }
+
+    /// Returns how often the request was sent; more than once: servers were too busy, or away.
+    #[must_use]
+    pub const fn tries(&self) -> u32 {
+        self.tries
     }
 
     /// Returns the body.
