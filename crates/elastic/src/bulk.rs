@@ -35,6 +35,12 @@ pub struct BulkItem<'a> {
     /// Only if the document's primary term is this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_primary_term: Option<u64>,
+    /// The document's version from now on, where the caller counts versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// How `version` is compared with what is there, such as `external_gte`: only what is not lower is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_type: Option<&'a str>,
 }
 
 /// What came of a bulk request.

@@ -64,9 +64,9 @@ pub(crate) struct Cause {
     #[serde(default)]
     pub(crate) reason: Option<String>,
     #[serde(default)]
-    pub(crate) root_cause: Vec<Cause>,
+    pub(crate) root_cause: Vec<Self>,
     #[serde(default)]
-    pub(crate) caused_by: Option<Box<Cause>>,
+    pub(crate) caused_by: Option<Box<Self>>,
 }
 
 impl Cause {
