@@ -1,5 +1,7 @@
 //! Servers for tests: real ones, and one that answers as it is told.
 
+pub(crate) mod counter;
+
 use std::{
     io::Write,
     sync::{
@@ -213,5 +215,47 @@ pub(crate) fn slice(
         worker: WorkerId::new("w"),
         slice: Slice::new(ex_id, 0, order, request, Timestamp::default()),
         attempt: 0,
+    }
+}
+
+/// Returns what slicers of a job start from.
+pub(crate) fn slicer_context(
+    lifecycle: Lifecycle,
+    slicers: u32,
+    checkpoints: Vec<teraslice_model::checkpoint::Checkpoint>,
+) -> teraslice_core::operation::SlicerContext {
+    teraslice_core::operation::SlicerContext {
+        context: teraslice_core::context::Context::system(),
+        ex_id: teraslice_model::id::ExId::from_random([1; 16]),
+        lifecycle,
+        slicers,
+        workers: 1,
+        job: Arc::new(job(lifecycle, slicers)),
+        checkpoints,
+        store: None,
+    }
+}
+
+/// Returns the checkpoint of a slicer that stands at a position.
+pub(crate) fn checkpoint(
+    slicer_id: u32,
+    position: Option<teraslice_model::slice::Request>,
+) -> teraslice_model::checkpoint::Checkpoint {
+    teraslice_model::checkpoint::Checkpoint { slicer_id, order: 1, position, is_exhausted: false }
+}
+
+/// Makes all slices of a slicer, at most `step` at once; each with the position behind the answer that it came with.
+pub(crate) async fn slices(
+    slicer: &mut dyn teraslice_core::operation::Slicer,
+    step: usize,
+) -> Vec<(teraslice_model::slice::Request, teraslice_model::slice::Request)> {
+    let mut all = Vec::new();
+    loop {
+        let sliced = slicer.next(step).await.unwrap();
+        assert!(sliced.requests.len() <= step);
+        all.extend(sliced.requests.into_iter().map(|request| (request, sliced.position.clone())));
+        if sliced.is_exhausted {
+            return all;
+        }
     }
 }
