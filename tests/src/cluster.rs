@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Stage, binary, kill, network::Network};
+use crate::{Stage, binary, clock::Clock, kill, network::Network};
 
 /// Everything that is waited for has to happen within this, unless a case says otherwise.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -31,13 +31,28 @@ pub struct ClusterOptions {
     pub is_networked: bool,
     /// Whether the master's process is a node too, called `master`; two of its slots are the master's own.
     pub has_master_node: bool,
+    /// Whether the wall clock of all processes can be moved.
+    pub has_clock: bool,
+    /// More variables in the environment of all processes.
+    pub environment: Vec<(&'static str, String)>,
     /// More keys under `teraslice` for all members.
     pub config: Value,
+    /// More keys under `terafoundation` for all members.
+    pub foundation: Value,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { nodes: 1, slots: 8, is_networked: false, has_master_node: false, config: json!({}) }
+        Self {
+            nodes: 1,
+            slots: 8,
+            is_networked: false,
+            has_master_node: false,
+            has_clock: false,
+            environment: Vec::new(),
+            config: json!({}),
+            foundation: json!({}),
+        }
     }
 }
 
@@ -51,6 +66,7 @@ pub struct Cluster {
     host: String,
     port: u16,
     network: Option<Network>,
+    clock: Option<Clock>,
     master: Option<Child>,
     nodes: Vec<Option<Child>>,
     agent: ureq::Agent,
@@ -197,6 +213,7 @@ impl Cluster {
         let port = listener.local_addr().expect("a listener has an address").port();
         drop(listener);
         let stage = Stage::default();
+        let clock = options.has_clock.then(|| Clock::new(stage.path("clock")));
         let name = format!("test-{}-{port}", std::process::id());
         let agent = config_of_agent().build().new_agent();
         let nodes = (0..options.nodes).map(|_| None).collect();
@@ -207,6 +224,7 @@ impl Cluster {
             host,
             port,
             network,
+            clock,
             master: None,
             nodes,
             agent,
@@ -231,6 +249,15 @@ impl Cluster {
         self.network.as_ref().expect("the case asked for a network")
     }
 
+    /// Returns the clock, which can be moved.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster goes by the machine's clock.
+    pub fn clock(&self) -> &Clock {
+        self.clock.as_ref().expect("the case asked for a clock")
+    }
+
     fn config(&self, member: &str, more: &Value) -> PathBuf {
         let mut teraslice = json!({
             "name": self.name,
@@ -250,7 +277,11 @@ impl Cluster {
         }
         fs::create_dir_all(self.stage.path(member)).expect("the folder of a test can be written");
         let path = self.stage.path(&format!("{member}/config.json"));
-        let text = json!({"terafoundation": {"log_level": "info"}, "teraslice": teraslice}).to_string();
+        let mut foundation = json!({"log_level": "info"});
+        for (key, value) in self.options.foundation.as_object().expect("the configuration is an object") {
+            foundation[key] = value.clone();
+        }
+        let text = json!({"terafoundation": foundation, "teraslice": teraslice}).to_string();
         fs::write(&path, text).expect("the folder of a test can be written");
         path
     }
@@ -269,6 +300,10 @@ impl Cluster {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.expect("the folder of a test can be written"));
+        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(clock) = &self.clock {
+            clock.apply(&mut command);
+        }
         command.spawn().expect("the binary starts")
     }
 

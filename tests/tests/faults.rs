@@ -1,9 +1,14 @@
 //! Faults on a cluster of real processes: whatever is killed or cut, every record arrives once and the books balance.
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    thread::sleep,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::json;
 use teraslice_tests::{
+    clock,
     cluster::{Cluster, ClusterOptions},
     kill,
     ledger::LedgerJob,
@@ -17,9 +22,16 @@ fn two_nodes() -> ClusterOptions {
     ClusterOptions { nodes: 2, ..ClusterOptions::default() }
 }
 
+/// About 12 s of work.
+const LONG_JOB: LedgerJob = LedgerJob { delay: 120, ..JOB };
+
 /// Starts the job and waits until it is well under way.
 fn start(cluster: &Cluster) -> String {
-    let (_, ex_id) = cluster.submit(&JOB.prepare(&cluster.stage));
+    start_job(cluster, &JOB)
+}
+
+fn start_job(cluster: &Cluster, job: &LedgerJob) -> String {
+    let (_, ex_id) = cluster.submit(&job.prepare(&cluster.stage));
     cluster.await_status(&ex_id, &["running"]);
     cluster.await_processes(&ex_id, "worker", 4);
     ex_id
@@ -182,6 +194,90 @@ fn replaces_a_node_behind_a_cut_link_and_fences_it_when_it_comes_back() {
     cluster.await_nodes(2);
     cluster.await_quiet();
     JOB.check(&cluster, &ex_id);
+}
+
+#[test]
+fn does_not_heed_a_clock_that_jumps_by_an_hour() {
+    if !has_clocks() {
+        return;
+    }
+    let cluster = Cluster::start(ClusterOptions { has_clock: true, ..two_nodes() });
+    let ex_id = start_job(&cluster, &LONG_JOB);
+    let before = cluster.started();
+    assert_eq!(before.len(), 5, "a controller and four workers");
+    assert!(before.iter().all(|pid| cluster.clock().is_seen_by(*pid)), "who is started gets the clock too");
+    for seconds in [HOUR, 0, -HOUR, 0, HOUR, -HOUR] {
+        cluster.clock().set(seconds);
+        // Several heartbeats, reports and flushes of the ledger.
+        sleep(Duration::from_millis(600));
+        let wrong = clock_of_the_master(&cluster);
+        assert!((wrong - seconds).abs() < 60, "the master's clock is {wrong} s wrong, not {seconds}");
+        cluster.await_nodes(2);
+        assert_eq!(cluster.started(), before, "nothing was given up or replaced");
+    }
+    finish(&cluster, &ex_id);
+    let record = cluster.execution(&ex_id);
+    let stats = &record["_slicer_stats"];
+    for count in ["workers_disconnected", "workers_reconnected", "failed"] {
+        assert_eq!(stats[count], 0, "{count}: {stats}");
+    }
+}
+
+#[test]
+fn outlives_restarts_by_a_clock_that_was_moved_by_an_hour() {
+    if !has_clocks() {
+        return;
+    }
+    let mut cluster = Cluster::start(ClusterOptions { has_clock: true, ..two_nodes() });
+    let ex_id = start_job(&cluster, &LONG_JOB);
+    // Who starts now goes by another time than who has not ended.
+    for (seconds, node) in [(-HOUR, 0), (HOUR, 1)] {
+        cluster.clock().set(seconds);
+        cluster.kill_node(node);
+        for (_, pid) in cluster.processes(&ex_id, "worker").into_iter().take(2) {
+            kill(pid);
+        }
+        cluster.kill_master();
+        cluster.start_master();
+        cluster.start_node(node);
+        cluster.await_nodes(2);
+        for (_, pid) in cluster.await_processes(&ex_id, "execution_controller", 1) {
+            kill(pid);
+        }
+        cluster.await_processes(&ex_id, "worker", 4);
+    }
+    finish(&cluster, &ex_id);
+}
+
+/// Seconds.
+const HOUR: i64 = 3_600;
+
+/// Says loudly that a case was not run here.
+fn has_clocks() -> bool {
+    let has = clock::is_available();
+    if !has {
+        tell("NOT RUN: this case needs a clock that can be moved (libfaketime)");
+    }
+    has
+}
+
+/// Returns by how many seconds the master's clock is before the right time, by the stamp of a line that it is made to log.
+#[expect(clippy::disallowed_methods, reason = "the right time is the machine's")]
+fn clock_of_the_master(cluster: &Cluster) -> i64 {
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    const DAY: i64 = 24 * HOUR;
+    // It warns of each name once.
+    let name = format!("nobody_reads_{}", SERIAL.fetch_add(1, Ordering::Relaxed));
+    let _jobs = cluster.get(&format!("/v1/jobs?{name}=1"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_secs();
+    let now = i64::try_from(now).expect("seconds fit");
+    let log = std::fs::read_to_string(cluster.stage.path("master.log")).expect("the master logs");
+    let line = log.lines().find(|line| line.contains(&name)).expect("the master warns before it answers");
+    // As in "2026-01-31T08:49:37.123456Z  WARN".
+    let (_, time) = line.split_once('T').expect("a line has a stamp");
+    let number = |part: &str| part.parse::<i64>().expect("a time is numbers");
+    let shown = time[..8].split(':').fold(0, |sum, part| sum * 60 + number(part));
+    (shown - now + DAY / 2).rem_euclid(DAY) - DAY / 2
 }
 
 #[test]
