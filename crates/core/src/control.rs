@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromController {
-    /// Who it is and where its workers find it. Repeated on every connection.
+    /// Who it is and where its workers find it. Repeated on every connection, and when something of it has changed.
     Hello(Hello),
     /// Its statistics; sent when they have changed, a few times a second at the most.
     Stats(Box<Stats>),
@@ -24,7 +24,15 @@ pub enum FromController {
     },
 }
 
-/// Who a controller is and where its workers find it.
+impl FromController {
+    /// Tells whether this says that a command was carried out.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        matches!(self, Self::Done { error: None, .. })
+    }
+}
+
+/// Who a controller is, where its workers find it, and how they log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The execution.
@@ -37,6 +45,9 @@ pub struct Hello {
     pub host: String,
     /// The port on which it listens for workers.
     pub port: u16,
+    /// The level that it was told to log at, which its workers take over; none: each its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
 }
 
 /// From the master to a controller.
@@ -64,6 +75,17 @@ pub enum ControlCommand {
     Stop,
     /// Log at this level from now on, and have workers do so.
     LogLevel(String),
+}
+
+impl ControlCommand {
+    /// Returns the level, if this sets one.
+    #[must_use]
+    pub fn log_level(&self) -> Option<&str> {
+        match self {
+            Self::LogLevel(level) => Some(level),
+            Self::Pause | Self::Resume | Self::Stop => None,
+        }
+    }
 }
 
 /// A connection to a controller, on the master's side. It ends when either channel does.

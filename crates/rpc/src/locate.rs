@@ -1,4 +1,4 @@
-//! How workers find their controller: the master tells where it listens, and when that changes.
+//! How workers find their controller: the master tells where it listens and how they log, and when that changes.
 
 use teraslice_core::control::Hello;
 use teraslice_model::id::{Epoch, ExId, Generation};
@@ -33,7 +33,7 @@ pub async fn watch(peer: &Peer, ex_id: ExId, secret: &Secret) -> Result<Watch, C
 }
 
 impl Watch {
-    /// Returns where the controller listens: what is known at first, then each change; none when the connection has ended.
+    /// Returns where the controller listens and how its workers log: what is known at first, then each change; none when the connection has ended.
     ///
     /// # Cancel safety
     ///
@@ -57,6 +57,7 @@ impl Watch {
                 epoch: Epoch(located.epoch),
                 host: located.host,
                 port,
+                log_level: located.log_level,
             });
         }
     }

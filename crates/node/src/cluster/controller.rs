@@ -141,13 +141,13 @@ impl Report {
     async fn run(self) {
         let Ok(epoch) = self.handle.epoch().await else { return };
         let Place { ex_id, generation, host, port } = self.place.clone();
-        let hello = Hello { ex_id, generation, epoch, host, port };
+        let mut hello = Hello { ex_id, generation, epoch, host, port, log_level: None };
         let mut pauses = Pauses::new(self.context.clone());
         loop {
             match control::connect(&self.master, ex_id, &self.secret, &self.context).await {
                 Ok(connection) => {
                     pauses.reset();
-                    if let Over::Controller = self.talk(connection, hello.clone()).await {
+                    if let Over::Controller = self.talk(connection, &mut hello).await {
                         return;
                     }
                 }
@@ -171,9 +171,9 @@ impl Report {
         while stats.changed().await.is_ok() {}
     }
 
-    async fn talk(&self, connection: Duplex<ToController, FromController>, hello: Hello) -> Over {
+    async fn talk(&self, connection: Duplex<ToController, FromController>, hello: &mut Hello) -> Over {
         let Duplex { mut from, to } = connection;
-        if to.send(FromController::Hello(hello)).await.is_err() {
+        if to.send(FromController::Hello(hello.clone())).await.is_err() {
             return Over::Connection;
         }
         let mut stats = self.handle.stats();
@@ -183,7 +183,18 @@ impl Report {
         loop {
             let message = tokio::select! {
                 message = from.recv() => match message {
-                    Some(ToController::Command { number, command }) => self.obey(number, command).await,
+                    Some(ToController::Command { number, command }) => {
+                        let level = command.log_level().map(str::to_owned);
+                        let done = self.obey(number, command).await;
+                        if let Some(level) = level.filter(|_| done.is_done()) {
+                            // Workers hear of it from the master: those that join later too.
+                            hello.log_level = Some(level);
+                            if to.send(FromController::Hello(hello.clone())).await.is_err() {
+                                return Over::Connection;
+                            }
+                        }
+                        done
+                    }
                     None => return Over::Connection,
                 },
                 _ = ticks.tick() => match stats.has_changed() {

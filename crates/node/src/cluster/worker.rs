@@ -23,7 +23,10 @@ use super::{
     identity, metrics,
     process::{Member, Pauses, ProcessError, is_member},
 };
-use crate::parts::{Parts, chain};
+use crate::{
+    logging,
+    parts::{Parts, chain},
+};
 
 /// A controller that has just moved is tried this long before it is looked up again.
 const TRY_MAX: Duration = Duration::from_secs(2);
@@ -61,7 +64,7 @@ impl ClusterWorker {
         let counter = metrics::SliceCounter::default();
         let job = prepared.plan.job();
         let _metrics = metrics::serve_worker(context, &config.cluster, job, &assignment, counter.clone());
-        let located = follow(context, &master, &assignment, &secret);
+        let located = follow(context, &master, &assignment, &secret, &id);
         let mut controller = master;
         controller.name = identity::name_of_controller(&config, assignment.ex_id);
         let mut finder = Finder {
@@ -102,16 +105,18 @@ impl ClusterWorker {
 /// Where the controller was seen last, and when.
 type Located = watch::Receiver<Option<(Hello, Timestamp)>>;
 
-/// Follows where the controller is, through restarts of the master.
+/// Follows where the controller is and how to log, through restarts of the master.
 fn follow(
     context: &Context,
     master: &Peer,
     assignment: &teraslice_backend_native::child::Assignment,
     secret: &teraslice_rpc::secret::Secret,
+    worker: &WorkerId,
 ) -> Located {
     let (sender, located) = watch::channel(None);
     let (context, master, secret) = (context.clone(), master.clone(), secret.clone());
     let ex_id = assignment.ex_id;
+    let (worker, mut level) = (worker.clone(), None);
     let mut pauses = Pauses::new(context.clone());
     drop(context.clone().spawn(async move {
         while !sender.is_closed() {
@@ -119,6 +124,10 @@ fn follow(
                 Ok(mut watch) => {
                     pauses.reset();
                     while let Some(hello) = watch.next().await {
+                        if hello.log_level.is_some() && hello.log_level != level {
+                            level.clone_from(&hello.log_level);
+                            log_at(level.as_deref().unwrap_or_default(), &worker);
+                        }
                         sender.send_replace(Some((hello, context.wall())));
                     }
                 }
@@ -130,6 +139,14 @@ fn follow(
         }
     }));
     located
+}
+
+/// Logs as the controller was told to.
+fn log_at(level: &str, worker: &WorkerId) {
+    match logging::set_level(level) {
+        Ok(()) => tracing::info!(%worker, level, "log level set"),
+        Err(unknown) => tracing::warn!(%worker, error = %unknown, "log level not set"),
+    }
 }
 
 /// Finds the controller and connects to it.

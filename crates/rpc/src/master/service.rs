@@ -132,5 +132,6 @@ fn located(hello: Hello) -> Located {
         epoch: hello.epoch.0,
         host: hello.host,
         port: hello.port.into(),
+        log_level: hello.log_level,
     }
 }

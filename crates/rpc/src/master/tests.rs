@@ -80,7 +80,8 @@ fn quick() -> Pulse {
 }
 
 fn hello(port: u16) -> Hello {
-    Hello { ex_id: ex(1), generation: Generation(2), epoch: Epoch(3), host: "h".to_owned(), port }
+    let log_level = Some("debug".to_owned());
+    Hello { ex_id: ex(1), generation: Generation(2), epoch: Epoch(3), host: "h".to_owned(), port, log_level }
 }
 
 #[tokio::test]

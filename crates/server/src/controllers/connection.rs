@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use teraslice_core::{
-    control::{ControlSession, FromController, Hello, ToController},
+    control::{ControlCommand, ControlSession, FromController, Hello, ToController},
     store::ExecutionUpdate,
 };
 use teraslice_model::{execution::Stats, id::ExId};
@@ -73,7 +73,7 @@ impl Connection {
     }
 
     /// Takes the place of the execution's controller, unless a later one has it.
-    async fn begin(&mut self, hello: Hello) -> Option<(u64, mpsc::Receiver<Request>)> {
+    async fn begin(&mut self, mut hello: Hello) -> Option<(u64, mpsc::Receiver<Request>)> {
         let (ex_id, shared) = (self.ex_id, Arc::clone(&self.shared));
         let found = timeout(shared.options.call_max, shared.store.execution(ex_id)).await;
         let Ok(Ok(Some(execution))) = found else {
@@ -95,6 +95,14 @@ impl Connection {
                 tracing::warn!(%ex_id, epoch = %hello.epoch, "connection of an earlier controller refused");
                 return None;
             }
+            let level = entry.located.borrow().as_ref().and_then(|before| before.log_level.clone());
+            if let Some(level) = level.filter(|_| hello.log_level.is_none()) {
+                // It takes the place of one that was told.
+                let (reply, _nobody_waits) = oneshot::channel();
+                let _has_room =
+                    commands.try_send(Request { command: ControlCommand::LogLevel(level.clone()), reply });
+                hello.log_level = Some(level);
+            }
             entry.live = Some(Live { number, job_id: execution.job_id, name, commands });
             let started = entry.reported.borrow().clone().unwrap_or(execution.stats);
             let now = shared.context.wall();
@@ -105,19 +113,31 @@ impl Connection {
         Some((number, receiver))
     }
 
-    /// Makes known where the controller listens.
+    /// Makes known where the controller listens, and how its workers log.
     async fn locate(&self, hello: Hello) {
-        let (ex_id, shared) = (self.ex_id, &self.shared);
-        tracing::info!(%ex_id, host = hello.host, port = hello.port, "controller connected");
+        tracing::info!(ex_id = %self.ex_id, host = hello.host, port = hello.port, "controller connected");
         let slicer = Some((hello.host.clone(), hello.port));
-        if let Some(entry) = shared.state().entries.get(&ex_id) {
+        self.announce(hello);
+        self.store(ExecutionUpdate { slicer, ..ExecutionUpdate::default() }).await;
+    }
+
+    fn announce(&self, hello: Hello) {
+        if let Some(entry) = self.shared.state().entries.get(&self.ex_id) {
             entry.located.send_replace(Some(hello));
         }
-        self.store(ExecutionUpdate { slicer, ..ExecutionUpdate::default() }).await;
+    }
+
+    /// Tells whether workers find the controller where they did.
+    fn is_at(&self, hello: &Hello) -> bool {
+        let state = self.shared.state();
+        let before = state.entries.get(&self.ex_id).map(|entry| entry.located.borrow());
+        let place = |hello: &Hello| (hello.host.clone(), hello.port);
+        before.is_some_and(|before| before.as_ref().map(place) == Some(place(hello)))
     }
 
     async fn hear(&mut self, said: FromController) {
         match said {
+            FromController::Hello(hello) if self.is_at(&hello) => self.announce(hello),
             FromController::Hello(hello) => self.locate(hello).await,
             FromController::Stats(stats) => {
                 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use teraslice_core::{
-    control::{ControlCommand, ControlSession, FromController, Hello},
+    control::{ControlCommand, ControlSession, FromController, Hello, ToController},
     store::StateStore,
 };
 use teraslice_model::{execution::Stats, id::Epoch, status::Status};
@@ -47,6 +47,24 @@ async fn follows_the_latest_controller_and_refuses_an_earlier_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hands_the_level_of_logs_on_to_the_next_controller() {
+    let stage = Stage::new().await;
+    let (_, ex_id, first) = stage.running_job(&job()).await;
+    let told_to = Hello { log_level: Some("debug".to_owned()), ..first.hello.clone() };
+    first.says.send(FromController::Hello(told_to.clone())).await.unwrap();
+    let located = stage.controllers.located(ex_id);
+    stage.until(async || located.borrow().as_ref() == Some(&told_to)).await;
+    let epoch = stage.store.begin_epoch(ex_id, first.hello.generation).await.unwrap();
+    let (says, from) = mpsc::channel(4);
+    let (to, mut told) = mpsc::channel(4);
+    stage.controllers.attach(ex_id, ControlSession { from, to });
+    says.send(FromController::Hello(Hello { epoch, ..first.hello.clone() })).await.unwrap();
+    let command = ControlCommand::LogLevel("debug".to_owned());
+    assert_eq!(told.recv().await, Some(ToController::Command { number: 0, command }));
+    assert_eq!(*located.borrow(), Some(Hello { epoch, ..told_to }), "workers keep their level");
+}
+
+#[tokio::test(start_paused = true)]
 async fn gives_up_on_a_controller_that_is_silent() {
     let stage = Stage::new().await;
     let (_, ex_id) = stage.started_job(&job()).await;
@@ -55,7 +73,8 @@ async fn gives_up_on_a_controller_that_is_silent() {
     stage.controllers.attach(ex_id, ControlSession { from, to });
     let execution = stage.execution(ex_id).await;
     let (generation, epoch) = (execution.generation, execution.epoch);
-    says.send(FromController::Hello(Hello { ex_id, generation, epoch, host: "h".to_owned(), port: 1 }))
+    let (host, log_level) = ("h".to_owned(), None);
+    says.send(FromController::Hello(Hello { ex_id, generation, epoch, host, port: 1, log_level }))
         .await
         .unwrap();
     stage.until(async || stage.controllers.stats(ex_id).is_some()).await;

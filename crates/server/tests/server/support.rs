@@ -183,8 +183,14 @@ impl Stage {
         let (to, mut told) = mpsc::channel(16);
         let execution = self.execution(ex_id).await;
         let epoch = self.store.begin_epoch(ex_id, execution.generation).await.unwrap();
-        let hello =
-            Hello { ex_id, generation: execution.generation, epoch, host: "node-1".to_owned(), port: 45_680 };
+        let hello = Hello {
+            ex_id,
+            generation: execution.generation,
+            epoch,
+            host: "node-1".to_owned(),
+            port: 45_680,
+            log_level: None,
+        };
         self.controllers.attach(ex_id, ControlSession { from, to });
         says.send(FromController::Hello(hello.clone())).await.unwrap();
         let answers = says.downgrade();
