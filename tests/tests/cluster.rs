@@ -1,6 +1,6 @@
 //! Clusters of real processes: nodes with networks of their own, encryption, tokens, limits of the store's disk.
 
-use std::{fs, path::PathBuf, process::Command, thread::sleep, time::Duration};
+use std::{fs, net::TcpListener, path::PathBuf, process::Command, thread::sleep, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_tests::{
@@ -97,6 +97,100 @@ fn three_nodes_run_the_flights_job_through_faults() {
     assert_eq!(differs, None);
     let counts = teraslice_tests::balanced(&cluster.execution(&ex_id)["_slicer_stats"]);
     assert_eq!(counts[0]["created"], ROWS);
+}
+
+#[test]
+fn has_all_processes_of_an_execution_log_at_the_level_that_is_set() {
+    let cluster = Cluster::start(ClusterOptions::default());
+    let job = LedgerJob { delay: 100, ..LedgerJob::default() };
+    let (job_id, ex_id) = cluster.submit(&job.prepare(&cluster.stage));
+    cluster.await_status(&ex_id, &["running"]);
+    let before = cluster.await_processes(&ex_id, "worker", 2);
+    cluster.post(&format!("/v1/jobs/{job_id}/_settings?log_level=debug"), None);
+    let await_lines = |what: &str, count: usize| {
+        cluster.wait(&format!("{count} lines {what:?}"), WAIT_MAX, |cluster| {
+            let log = std::fs::read_to_string(cluster.stage.path("node-0.log")).ok()?;
+            (log.lines().filter(|line| line.contains(what)).count() >= count).then_some(())
+        });
+    };
+    await_lines("log level set", 2);
+    // What only details say, of a worker that joins later and of one in whose place another comes.
+    cluster.post(&format!("/v1/ex/{ex_id}/_workers?add=1"), None);
+    await_lines("worker started", 1);
+    kill(before[0].1);
+    await_lines("worker started", 2);
+    let (_, controller) = cluster.await_processes(&ex_id, "execution_controller", 1).remove(0);
+    kill(controller);
+    // The next controller is told too, and workers that have found it keep theirs.
+    await_lines("worker started", 5);
+    cluster.await_status(&ex_id, &["completed"]);
+    job.check(&cluster, &ex_id);
+    cluster.await_quiet();
+}
+
+#[test]
+fn logs_into_a_file_that_all_roles_of_a_machine_share() {
+    let foundation = json!({"logging": ["file"]});
+    let cluster = Cluster::start(ClusterOptions { foundation, ..ClusterOptions::default() });
+    let job = LedgerJob { records: 2_000, ..LedgerJob::default() };
+    let mut document = job.prepare(&cluster.stage);
+    document["log_level"] = json!("debug");
+    let (_, ex_id) = cluster.submit(&document);
+    cluster.await_status(&ex_id, &["completed"]);
+    job.check(&cluster, &ex_id);
+    cluster.await_quiet();
+    let log = fs::read_to_string(cluster.stage.path("teraslice.log")).expect("the log file is there");
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+    let says = |assignment: &str, level: &str, message: &str| {
+        lines.iter().any(|line| {
+            line["assignment"] == assignment && line["level"] == level && line["message"] == message
+        })
+    };
+    assert!(says("cluster_master", "INFO", "master is ready"), "{log}");
+    assert!(says("execution_controller", "INFO", "execution ended"), "{log}");
+    // The level of the job is that of its processes.
+    assert!(says("worker", "DEBUG", "worker started"), "{log}");
+    assert!(lines.iter().all(|line| line["assignment"] != "cluster_master" || line["level"] != "DEBUG"));
+    assert!(lines.iter().any(|line| line["assignment"] == "node_master"), "{log}");
+    let stderr = fs::read_to_string(cluster.stage.path("node-0.log")).expect("a log");
+    assert_eq!(stderr, "", "nothing goes to stderr");
+}
+
+#[test]
+fn serves_metrics_of_every_role_on_ports_of_their_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("a listener has an address").port();
+    drop(listener);
+    let foundation = json!({"prom_metrics_enabled": true, "prom_metrics_port": port});
+    let config = json!({"api_auth": "tokens"});
+    let cluster =
+        Cluster::start_with_token(ClusterOptions { foundation, config, ..ClusterOptions::default() });
+    let job = LedgerJob { delay: 100, ..LedgerJob::default() };
+    let (_, ex_id) = cluster.submit(&job.prepare(&cluster.stage));
+    cluster.await_status(&ex_id, &["running"]);
+    cluster.await_processes(&ex_id, "worker", 2);
+    let metrics = |address: &str| {
+        let answer = ureq::get(format!("http://{address}/metrics")).call();
+        answer.ok().and_then(|mut answer| answer.body_mut().read_to_string().ok()).unwrap_or_default()
+    };
+    // The master has the port; nobody shows a token there.
+    let master = metrics(&format!("127.0.0.1:{port}"));
+    assert!(master.contains("\nteraslice_master_info{"), "{master}");
+    assert!(master.contains(&format!("ex_id=\"{ex_id}\"")), "{master}");
+    // The others take any, and say which.
+    let seen = cluster.wait("three ports in the log of the node", WAIT_MAX, |cluster| {
+        let log = fs::read_to_string(cluster.stage.path("node-0.log")).ok()?;
+        let ports = log.lines().filter(|line| line.contains("metrics are served"));
+        let ports: Vec<_> =
+            ports.filter_map(|line| line.rsplit(':').next()?.trim().parse::<u16>().ok()).collect();
+        (ports.len() == 3).then_some(ports)
+    });
+    let all: String = seen.iter().map(|port| metrics(&format!("127.0.0.1:{port}"))).collect();
+    assert_eq!(all.matches("\nteraslice_job_execution_controller_info{").count(), 1, "{all}");
+    assert_eq!(all.matches("\nteraslice_job_worker_info{").count(), 2, "{all}");
+    cluster.await_status(&ex_id, &["completed"]);
+    job.check(&cluster, &ex_id);
 }
 
 #[test]

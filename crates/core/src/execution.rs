@@ -29,6 +29,7 @@ use crate::{
     link::ControllerLink,
     plan::Plan,
     store::{StateStore, StoreError},
+    trace,
 };
 
 /// Commands that wait for the controller.
@@ -157,7 +158,10 @@ impl Controller {
         let epoch = self.store.begin_epoch(execution.ex_id, self.options.generation).await?;
         tracing::info!(ex_id = %execution.ex_id, %epoch, "execution controller started");
         self.epoch.send_replace(Some(epoch));
-        driver::run(self, execution, epoch).await
+        let span = trace::execution(execution.ex_id, epoch, &self.plan);
+        let end = driver::run(self, execution, epoch).await;
+        trace::note_execution(&span, &end);
+        end
     }
 }
 

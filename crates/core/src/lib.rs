@@ -12,4 +12,5 @@ pub mod operation;
 pub mod plan;
 pub mod registry;
 pub mod store;
+pub mod trace;
 pub mod worker;

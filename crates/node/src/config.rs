@@ -2,6 +2,7 @@
 
 mod cluster;
 mod keys;
+mod logs;
 mod reference;
 mod show;
 mod values;
@@ -23,8 +24,9 @@ use teraslice_model::{
 
 pub use cluster::{ClusterConfig, TlsConfig, UNPROTECTED};
 use keys::check_section;
+pub use logs::LogConfig;
 pub use reference::reference;
-use values::{duration, flag, level, names, text};
+use values::{duration, flag, names, text};
 pub use wasm::WasmConfig;
 
 /// The variable that names the configuration file.
@@ -47,8 +49,8 @@ pub struct Config {
     pub connections: Option<Vec<String>>,
     /// The connections to Elasticsearch and OpenSearch among them.
     pub elastic: Connections,
-    /// The level of logs, if the file says so (`terafoundation.log_level`).
-    pub log_level: Option<String>,
+    /// Where logs go.
+    pub logs: LogConfig,
     /// Where the state of executions lives (`teraslice.state_directory`).
     pub state_directory: Option<PathBuf>,
     /// Where asset zips are looked for (`teraslice.assets_directory`, default `assets`).
@@ -146,6 +148,7 @@ impl Config {
         let wasm = WasmConfig::of(wasm, &mut report);
         let cluster = ClusterConfig::of(&ours, &foundation, &mut report);
         let elastic = values::elastic(foundation.get("connectors").copied(), &mut report);
+        let logs = LogConfig::of(&foundation, &mut report);
         if !report.problems.is_empty() {
             return Err(ConfigError::Wrong { path, problems: report.problems });
         }
@@ -156,7 +159,7 @@ impl Config {
             without_effect: without_effect(ours.keys().chain(foundation.keys())),
             connections: foundation.get("connectors").map(|connectors| values::connections(connectors)),
             elastic,
-            log_level: foundation.get("log_level").and_then(|value| level(value)),
+            logs,
             state_directory: folder("state_directory"),
             assets_directories: names(&ours, "assets_directory")
                 .map(|names| names.into_iter().map(PathBuf::from).collect())
@@ -197,7 +200,7 @@ impl Default for Config {
             without_effect: Vec::new(),
             connections: None,
             elastic: Connections::default(),
-            log_level: None,
+            logs: LogConfig::default(),
             state_directory: None,
             assets_directories: vec![PathBuf::from("assets")],
             autoload_directory: PathBuf::from("autoload"),

@@ -9,3 +9,4 @@ pub mod local;
 pub mod logging;
 pub mod parts;
 pub mod state;
+pub mod traces;

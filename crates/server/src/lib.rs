@@ -26,7 +26,8 @@ mod router;
 mod routes;
 pub mod services;
 mod table;
+mod trace;
 
 pub use options::{ApiAuth, ServerOptions};
-pub use router::router;
+pub use router::{metrics_router, router};
 pub use services::{Readiness, Services};

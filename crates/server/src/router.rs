@@ -8,10 +8,15 @@ use axum::{
     http::{Method, StatusCode, Uri, uri::PathAndQuery},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
+    routing::get,
 };
 use tower::ServiceExt;
+use tracing::Span;
 
-use crate::{access::Card, app::App, options::ServerOptions, refusal::Refusal, routes, services::Services};
+use crate::{
+    access::Card, answer, app::App, options::ServerOptions, refusal::Refusal, routes, services::Services,
+    trace,
+};
 
 /// Returns the whole API.
 ///
@@ -31,6 +36,18 @@ pub fn router(options: ServerOptions, services: Services) -> Router {
     Router::new().fallback_service(inner.map_request(without_slash))
 }
 
+/// Returns the metrics alone, for a port of their own, where nobody shows who he is.
+pub fn metrics_router(options: ServerOptions, services: Services) -> Router {
+    let app = Arc::new(App::new(options, services));
+    Router::new().route(
+        "/metrics",
+        get(async move || match app.metrics().await {
+            Ok(text) => answer::metrics(text),
+            Err(refusal) => refusal.into_response(),
+        }),
+    )
+}
+
 /// Lets only those in who may.
 async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
@@ -38,14 +55,18 @@ async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> 
     if !is_health && !app.services.readiness.is_ready() {
         return Refusal::unavailable("api is not available").into_response();
     }
+    // Who looks after its health asks too often to be of interest.
+    let span = if is_health { Span::none() } else { trace::begin(&request) };
     let card = Card::of(&request);
-    match app.guard.admit(&app.services, card).await {
+    let response = match app.guard.admit(&app.services, card).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(refusal) => refusal.into_response(),
-    }
+    };
+    trace::note(&span, response.status());
+    response
 }
 
 async fn no_endpoint(method: Method, uri: Uri) -> Refusal {

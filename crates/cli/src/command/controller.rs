@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// Runs the execution until it is over, or until told to leave it to a later controller; returns the exit code.
 pub(crate) fn execute(session: &Session) -> Result<u8, Failure> {
-    session.start_service_log()?;
+    let _traces = session.start_service_log("execution_controller")?;
     let process = ControllerProcess::start(&session.parts).map_err(of_process)?;
     let runtime = runtime(None)?;
     let ended = runtime.block_on(async {

@@ -24,7 +24,7 @@ pub(crate) fn execute(session: &Session, arguments: &Resume) -> Result<u8, Failu
     let context = Context::system();
     let store = session.store(&context)?;
     let execution = small.block_on(find(store.as_ref(), arguments))?;
-    session.start_log(Some(&execution.job))?;
+    let _traces = session.start_work_log(Some(&execution.job), "run")?;
     go_back(session, &execution)?;
     let mut job = RawJob(execution.job.clone());
     if let Some(workers) = arguments.workers.workers {

@@ -24,7 +24,7 @@ pub(crate) fn execute(session: &Session, arguments: &Run) -> Result<u8, Failure>
     if let Some(workers) = arguments.workers.workers {
         job.0.insert("workers".to_owned(), workers.into());
     }
-    session.start_log(Some(&job.0))?;
+    let _traces = session.start_work_log(Some(&job.0), "run")?;
     let prepared = session.prepare(&job, &arguments.file.job.display().to_string())?;
     let runtime = runtime(Some(prepared.plan.job()))?;
     let done = runtime.block_on(async {

@@ -53,7 +53,8 @@ fn serve(
     ending: &roles::Ending,
     logs: &roles::Logs,
 ) -> Result<u8, Failure> {
-    session.start_service_log()?;
+    let _traces =
+        session.start_service_log(if roles.has_master { "cluster_master" } else { "node_master" })?;
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let mut signals = Signals::listen()?;

@@ -16,9 +16,10 @@ use teraslice_node::{
     config::{Config, ConfigError},
     exit_code,
     local::{WorkerProcesses, Workers},
-    logging::{self, LogOptions},
+    logging::{self, FileOptions, LogError, LogOptions},
     parts::{OpenError, Parts, Prepared, Refused},
     state,
+    traces::{Origin, Traces},
 };
 use tokio::runtime::Runtime;
 
@@ -74,37 +75,73 @@ impl Session {
 
     /// Starts the log: at the level of the arguments, else of the job, else of the configuration.
     pub(crate) fn start_log(&self, job: Option<&Map<String, Value>>) -> Result<(), Failure> {
-        self.start_log_at(job, LEVEL_DEFAULT)
+        self.open_log(&self.log_options(job, LEVEL_DEFAULT), None)
     }
 
-    /// Starts the log of a long-running role, and says which keys of the configuration have no effect.
-    pub(crate) fn start_service_log(&self) -> Result<(), Failure> {
-        self.start_log_at(None, LEVEL_OF_SERVICES)?;
+    /// Starts the log of what works on slices, and traces if they are wanted; they are taken as long as the result is held.
+    pub(crate) fn start_work_log(
+        &self,
+        job: Option<&Map<String, Value>>,
+        role: &'static str,
+    ) -> Result<Option<Traces>, Failure> {
+        let traces = self.traces(role)?;
+        self.open_log(&self.log_options(job, LEVEL_DEFAULT), traces.as_ref())?;
+        Ok(traces)
+    }
+
+    /// Starts the log of a long-running role, and traces if they are wanted, which are taken as long as the result is held. Says
+    /// which keys of the configuration have no effect.
+    pub(crate) fn start_service_log(&self, role: &'static str) -> Result<Option<Traces>, Failure> {
+        let traces = self.traces(role)?;
+        let logs = &self.parts.config().logs;
+        let mut options = self.log_options(None, LEVEL_OF_SERVICES);
+        options.has_console = logs.has_console;
+        options.file = logs.folder.clone().map(|folder| {
+            let level = self.common.log_level.clone().or_else(|| logs.file_level.clone());
+            FileOptions {
+                folder,
+                level: level.unwrap_or_else(|| LEVEL_OF_SERVICES.to_owned()),
+                assignment: role,
+            }
+        });
+        self.open_log(&options, traces.as_ref())?;
         for note in &self.parts.config().without_effect {
             tracing::info!(note, "a key of the configuration is passed over");
         }
-        Ok(())
+        Ok(traces)
     }
 
-    fn start_log_at(&self, job: Option<&Map<String, Value>>, default: &str) -> Result<(), Failure> {
+    fn traces(&self, role: &'static str) -> Result<Option<Traces>, Failure> {
+        let origin = Origin { role, cluster: &self.parts.config().cluster.name };
+        Traces::start(origin).map_err(|error| Failure::new(exit_code::BAD_CONFIG, error))
+    }
+
+    fn log_options(&self, job: Option<&Map<String, Value>>, default: &str) -> LogOptions {
         let of_job = job.and_then(|job| job.get("log_level")).and_then(Value::as_str);
         let of_job = of_job.filter(|level| !level.is_empty()).map(str::to_owned);
         let named = self.common.log_level.clone();
-        let is_named = named.is_some();
-        let level = named.or(of_job).or_else(|| self.parts.config().log_level.clone());
-        let options = LogOptions {
+        let level = named.or(of_job).or_else(|| self.parts.config().logs.level.clone());
+        LogOptions {
             format: match self.common.log_format {
                 LogFormat::Text => logging::LogFormat::Text,
                 LogFormat::Json => logging::LogFormat::Json,
             },
             level: level.unwrap_or_else(|| default.to_owned()),
             has_colours: self.screen.is_terminal(),
-        };
+            has_console: true,
+            file: None,
+        }
+    }
+
+    fn open_log(&self, options: &LogOptions, traces: Option<&Traces>) -> Result<(), Failure> {
         let screen = self.screen.clone();
-        match logging::start(&options, move || screen.clone()) {
-            Err(unknown) if is_named => Err(Failure::new(exit_code::BAD_JOB, unknown)),
+        match logging::start(options, move || screen.clone(), traces) {
+            Err(LogError::Level(unknown)) if self.common.log_level.is_some() => {
+                Err(Failure::new(exit_code::BAD_JOB, unknown))
+            }
+            Err(error @ LogError::File { .. }) => Err(Failure::new(exit_code::BAD_CONFIG, error)),
             // The check of the job names a level that is none, with its place.
-            Err(_) | Ok(()) => Ok(()),
+            Err(LogError::Level(_)) | Ok(()) => Ok(()),
         }
     }
 

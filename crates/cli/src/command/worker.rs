@@ -18,11 +18,11 @@ use crate::failure::Failure;
 /// Runs slices until the execution is over; returns the exit code.
 pub(crate) fn execute(session: &Session) -> Result<u8, Failure> {
     if ClusterWorker::is_meant() {
-        session.start_service_log()?;
+        let _traces = session.start_service_log("worker")?;
         let process = ClusterWorker::start(&session.parts).map_err(of_process)?;
         return attend(async |context, stop| process.run(context, stop).await.map_err(of_process));
     }
-    session.start_log(None)?;
+    let _traces = session.start_work_log(None, "worker")?;
     let process = WorkerProcess::start(&session.parts).map_err(of_worker)?;
     attend(async |context, stop| process.run(context, stop).await.map_err(of_worker))
 }

@@ -22,6 +22,7 @@ use crate::{
     operation::SliceContext,
     plan::Plan,
     registry::WorkerContext,
+    trace,
 };
 
 /// So many results are handed over at once while slices are quick.
@@ -101,6 +102,13 @@ impl Runner {
     }
 
     async fn lease(&mut self, lease: &Lease) -> SliceResult {
+        let traced = trace::slice(&self.tries.options, lease);
+        let result = self.work(lease).await;
+        trace::note_slice(&traced, &self.tries.plan, &result);
+        result
+    }
+
+    async fn work(&mut self, lease: &Lease) -> SliceResult {
         let span = tracing::debug_span!("slice", slice_id = %lease.slice.id, attempt = lease.attempt);
         let result = {
             let mut running = std::pin::pin!(self.tries.run(lease).instrument(span));

@@ -47,12 +47,13 @@ use teraslice_server::{
     library::LibraryError,
 };
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::nodes::NodesOfMaster;
 use super::{
     identity::{self, IDENTITY, IdentityError},
     listener::MasterListener,
+    metrics,
     node::BUNDLE_TOKEN,
     shutdown::Shutdown,
 };
@@ -80,6 +81,8 @@ pub struct Master {
     serving: JoinHandle<io::Result<()>>,
     closing: CancellationToken,
     drain_max: Duration,
+    /// Ends the port for metrics.
+    _metrics: Option<DropGuard>,
 }
 
 /// Why a master cannot work.
@@ -136,6 +139,8 @@ impl Master {
         context: &Context,
     ) -> Result<Self, MasterError> {
         let config = parts.config();
+        fs::create_dir_all(state_directory)
+            .map_err(|source| MasterError::File { path: state_directory.to_owned(), source })?;
         let store = parts.store(state_directory, context)?;
         let key = identity::cluster_key(config, state_directory)?;
         let options = ControllersOptions {
@@ -178,6 +183,10 @@ impl Master {
         let locate = Arc::new(move |ex_id| finder.located(ex_id));
         let (links, accepted) = serve::<FromNode, ToNode>(MasterOptions::new(key, store, locate), context);
         receive(accepted, controllers, nodes, context);
+        let metrics = config.cluster.metrics_port.map(|port| {
+            let router = teraslice_server::metrics_router(server_options(config), services.clone());
+            metrics::serve_at(context, port, router)
+        });
         let router = teraslice_server::router(server_options(config), services).merge(links);
         let (listener, address) = listen(config, state_directory, context).await?;
         let closing = CancellationToken::new();
@@ -196,6 +205,7 @@ impl Master {
             serving,
             closing,
             drain_max: config.shutdown_timeout + Duration::from_secs(5),
+            _metrics: metrics,
         })
     }
 

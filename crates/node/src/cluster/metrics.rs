@@ -1,4 +1,4 @@
-//! Metrics of controllers and workers, in the text format of Prometheus, on a port of their own.
+//! Metrics in the text format of Prometheus, on a port of their own.
 
 use std::{
     net::Ipv4Addr,
@@ -65,6 +65,12 @@ fn serve(
         Some(false) => None,
         None => config.metrics_port.and(port),
     }?;
+    let answer = move || async move { ([(CONTENT_TYPE, TEXT)], render()) };
+    Some(serve_at(context, port, Router::new().route("/metrics", get(answer))))
+}
+
+/// Serves metrics until dropped.
+pub(super) fn serve_at(context: &Context, port: u16, router: Router) -> DropGuard {
     let stop = CancellationToken::new();
     let serving = async move {
         // Several processes of a machine share the configured port: the first has it, the others take any.
@@ -75,15 +81,14 @@ fn serve(
         let served = async {
             let listener = listener?;
             tracing::info!(address = %listener.local_addr()?, "metrics are served");
-            let answer = move || async move { ([(CONTENT_TYPE, TEXT)], render()) };
-            axum::serve(listener, Router::new().route("/metrics", get(answer))).await
+            axum::serve(listener, router).await
         };
         if let Err(error) = served.await {
             tracing::warn!(%error, "metrics are not served");
         }
     };
     drop(context.spawn(stop.clone().run_until_cancelled_owned(serving)));
-    Some(stop.drop_guard())
+    stop.drop_guard()
 }
 
 /// Writes the labels that all series of a process have.

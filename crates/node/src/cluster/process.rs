@@ -13,7 +13,7 @@ use teraslice_rpc::{ConnectError, Peer, link::ListenError, secret::Secret};
 use super::identity::{self, IdentityError};
 use crate::{
     config::Config,
-    exit_code,
+    exit_code, logging,
     parts::{Parts, Prepared},
 };
 
@@ -124,6 +124,9 @@ impl Member {
         master.ca_pem = identity::trusted(parts.config())?;
         let prepared =
             parts.prepare(&assignment.job()?).map_err(|refused| ProcessError::Job(refused.problems))?;
+        if let Some(Err(unknown)) = prepared.plan.job().log_level.as_deref().map(logging::set_level) {
+            tracing::warn!(error = %unknown, "log level of the job not set");
+        }
         Ok(Self { assignment, prepared, secret, master, host, config: parts.config().clone() })
     }
 }

@@ -87,6 +87,8 @@ pub(super) const TERASLICE: &[(&str, Kind)] = &[
     ("master", Kind::Flag),
     ("master_hostname", Kind::Text),
     ("name", Kind::Text),
+    ("index_rollover_frequency", "the state store here has no indices"),
+    ("index_settings", "the state store here has no indices"),
     ("network_latency_buffer", Kind::Duration),
     ("node_disconnect_timeout", Kind::Duration),
     ("node_id", Kind::Text),
@@ -127,10 +129,6 @@ pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("asset_storage_connection", "assets lie in assets_directory"),
     ("asset_storage_connection_type", "assets lie in assets_directory"),
     ("ephemeral_storage", "jobs ask for it themselves"),
-    ("index_rollover_frequency", "the state store here has no indices"),
-    ("index_settings", "the state store here has no indices"),
-    ("log_path", "logs go to stderr"),
-    ("logging", "logs go to stderr"),
     ("network_latency_buffer", "links have time-outs of their own"),
     ("reporter", "it was never used"),
     ("slicer_allocation_attempts", "a controller is placed as soon as a slot is free"),
@@ -202,7 +200,10 @@ impl Kind {
             }
             Self::Object => (value.is_object(), "an object"),
             Self::List => (value.is_array(), "a list"),
-            Self::Level => (level(value).is_some(), "trace, debug, info, warn, error or fatal"),
+            Self::Level => (
+                ["console", "file"].iter().all(|place| level(value, place).is_some()),
+                "trace, debug, info, warn, error or fatal",
+            ),
             Self::Connectors => {
                 let is_connector = |connections: &Value| {
                     connections.as_object().is_some_and(|all| all.values().all(Value::is_object))

@@ -15,8 +15,13 @@ const MEANINGS: &[Meaning] = &[
         "connections by type and name; operations name them by `_connection`",
     ),
     ("terafoundation", "log_level", "info", "what is logged, or a list such as `[{console: info}]`"),
-    ("terafoundation", "log_path", "", "no effect: logs go to stderr"),
-    ("terafoundation", "logging", "", "no effect: logs go to stderr"),
+    ("terafoundation", "log_path", ".", "the folder of the log file `teraslice.log`"),
+    (
+        "terafoundation",
+        "logging",
+        "[console]",
+        "where the roles of a cluster log: `console` (stderr), `file` (lines of JSON in `log_path`), or both",
+    ),
     ("terafoundation", "workers", "", "no effect: see `teraslice.workers`"),
     (
         "terafoundation",

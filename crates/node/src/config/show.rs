@@ -19,7 +19,9 @@ impl Config {
             "file": self.path,
             "terafoundation": {
                 "connectors": self.connections,
-                "log_level": self.log_level,
+                "log_level": self.logs.level,
+                "log_path": self.logs.folder,
+                "logging": {"console": self.logs.has_console, "file": self.logs.folder.is_some()},
                 "prom_metrics_enabled": cluster.metrics_port.is_some(),
                 "prom_metrics_port": cluster.metrics_port,
                 "prom_metrics_display_url": cluster.metrics_url,

@@ -82,7 +82,7 @@ fn refuses_wrong_values_all_at_once() {
 fn reads_the_levels_of_several_outputs() {
     let config =
         of(json!({"terafoundation": {"log_level": [{"file": "debug"}, {"console": "warn"}]}})).unwrap();
-    assert_eq!(config.log_level.as_deref(), Some("warn"));
+    assert_eq!(config.logs.level.as_deref(), Some("warn"));
 }
 
 #[test]

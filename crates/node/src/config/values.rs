@@ -64,13 +64,13 @@ pub(super) fn elastic(connectors: Option<&Value>, report: &mut Report) -> Connec
     })
 }
 
-/// Returns the level of the console: a word, or the `console` entry of a list such as `[{console: info}, {file: debug}]`.
-pub(super) fn level(value: &Value) -> Option<String> {
+/// Returns the level of `place` (`console`, `file`): a word, or its entry of a list such as `[{console: info}, {file: debug}]`.
+pub(super) fn level(value: &Value, place: &str) -> Option<String> {
     let word = match value {
         Value::String(word) => word.as_str(),
         Value::Array(entries) => {
-            let console = entries.iter().find_map(|entry| entry.get("console"));
-            console.or_else(|| entries.iter().find_map(|entry| entry.get("file")))?.as_str()?
+            let of = |place: &str| entries.iter().find_map(|entry| entry.get(place));
+            of(place).or_else(|| of("console")).or_else(|| of("file"))?.as_str()?
         }
         _ => return None,
     };

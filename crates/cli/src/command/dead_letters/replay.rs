@@ -82,7 +82,7 @@ pub(crate) fn execute(session: &Session, arguments: &ReplayDeadLetters) -> Resul
     let execution =
         small.block_on(store.execution(ex_id)).map_err(of_store)?.ok_or_else(|| unknown(ex_id))?;
     let job = job(session, arguments, &execution)?;
-    session.start_log(Some(&job.0))?;
+    let _traces = session.start_work_log(Some(&job.0), "run")?;
     if arguments.job.is_none() {
         go_back(session, &execution)?;
     }
