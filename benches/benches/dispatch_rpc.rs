@@ -9,6 +9,7 @@ use teraslice_benches::{Links, create, plan, run, run_over, worker_id};
 use teraslice_core::{
     context::Context, execution::ExecutionEnd, link::WorkerLink, plan::Plan, store::StateStore,
 };
+use teraslice_elastic::{Client, Settings};
 use teraslice_rpc::{
     Peer,
     link::{ConnectOptions, ListenOptions, connect, listen},
@@ -16,10 +17,12 @@ use teraslice_rpc::{
     secret::ClusterKey,
     store::{RemoteOptions, RemoteStore},
 };
-use teraslice_store::{SqliteOptions, SqliteStore};
+use teraslice_store::{ElasticOptions, ElasticStore, Shards, SqliteOptions, SqliteStore};
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 const SLICES: u64 = 200_000;
+/// Names a search server that can keep the ledger too, such as `http://127.0.0.1:9200`.
+const SERVER: &str = "TERASLICE_TEST_ELASTIC";
 
 /// What a master offers to controllers: its store, on a port.
 struct Master {
@@ -84,7 +87,34 @@ fn dispatch(criterion: &mut Criterion) {
     group.bench_function("baseline", |bencher| {
         bencher.iter(|| check(runtime.block_on(run(&plan, Arc::clone(&store), context.clone()))));
     });
+    match runtime.block_on(on_server(&context)) {
+        Some(master) => {
+            group.bench_function("remote_on_a_search_server", |bencher| {
+                bencher.iter(|| check(runtime.block_on(master.run(&plan, context.clone()))));
+            });
+        }
+        None => eprintln!("NOT RUN: the ledger on a search server: set {SERVER} to its address"),
+    }
     group.finish();
+}
+
+/// Starts a master that keeps its state on the search server, if there is one.
+async fn on_server(context: &Context) -> Option<Master> {
+    let url = std::env::var(SERVER).ok()?;
+    let settings = Settings { nodes: vec![url.parse().expect("an address")], ..Settings::default() };
+    let client = Client::new("default", settings).expect("a client can be made");
+    let small = Shards { count: 1, replicas: 0 };
+    let name = format!("bench-{}", std::process::id());
+    let options = ElasticOptions {
+        jobs: small,
+        execution: small,
+        state: small,
+        analytics: small,
+        assets: small,
+        ..ElasticOptions::new(context.clone(), name)
+    };
+    let store = ElasticStore::open(client, &options).await.expect("the server can keep state");
+    Some(Master::start(Arc::new(store), context).await.expect("a port is free"))
 }
 
 criterion_group!(benches, dispatch);

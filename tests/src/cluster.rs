@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Stage, binary, clock::Clock, kill, network::Network};
+use crate::{Stage, binary, clock::Clock, elastic, kill, network::Network};
 
 /// Everything that is waited for has to happen within this, unless a case says otherwise.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -39,6 +39,8 @@ pub struct ClusterOptions {
     pub config: Value,
     /// More keys under `terafoundation` for all members.
     pub foundation: Value,
+    /// `terafoundation.connectors`; absent: the server of `TERASLICE_TEST_STORE`, or none.
+    pub connectors: Option<Value>,
 }
 
 impl Default for ClusterOptions {
@@ -52,6 +54,7 @@ impl Default for ClusterOptions {
             environment: Vec::new(),
             config: json!({}),
             foundation: json!({}),
+            connectors: None,
         }
     }
 }
@@ -234,6 +237,12 @@ impl Cluster {
         }
     }
 
+    /// Returns the cluster's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the URL of the API.
     #[must_use]
     pub fn url(&self) -> String {
@@ -280,6 +289,12 @@ impl Cluster {
         let mut foundation = json!({"log_level": "info"});
         for (key, value) in self.options.foundation.as_object().expect("the configuration is an object") {
             foundation[key] = value.clone();
+        }
+        if let Some(connectors) = self.options.connectors.clone().or_else(elastic::store) {
+            foundation["connectors"] = connectors;
+            let small = json!({"number_of_shards": 1, "number_of_replicas": 0});
+            let stores = ["jobs", "execution", "state", "assets", "analytics"];
+            teraslice["index_settings"] = stores.map(|store| (store, small.clone())).into_iter().collect();
         }
         let text = json!({"terafoundation": foundation, "teraslice": teraslice}).to_string();
         fs::write(&path, text).expect("the folder of a test can be written");

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod elastic;
 pub mod ledger;
 pub mod network;
 

@@ -13,13 +13,14 @@ use teraslice_tests::root;
 const LINES_MAX: usize = 500;
 
 /// Each crate may depend on these of ours, and on no other.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("author", &[]),
     ("model", &[]),
     ("guest-sdk", &[]),
     ("core", &["model"]),
-    ("store", &["core", "model"]),
-    ("connectors", &["core", "model"]),
+    ("elastic", &["model"]),
+    ("store", &["core", "elastic", "model"]),
+    ("connectors", &["core", "elastic", "model"]),
     ("runtime-wasm", &["core", "model"]),
     ("backend-native", &["core", "model"]),
     ("backend-sim", &["core", "model"]),
@@ -28,12 +29,23 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("server", &["api", "core", "model"]),
     (
         "node",
-        &["core", "model", "store", "connectors", "runtime-wasm", "backend-native", "rpc", "api", "server"],
+        &[
+            "core",
+            "elastic",
+            "model",
+            "store",
+            "connectors",
+            "runtime-wasm",
+            "backend-native",
+            "rpc",
+            "api",
+            "server",
+        ],
     ),
     ("cli", &["api", "author", "node", "runtime-wasm", "core", "model"]),
     ("xtask", &["author"]),
     ("tests", &[]),
-    ("benches", &["core", "model", "store", "connectors", "runtime-wasm", "rpc"]),
+    ("benches", &["core", "elastic", "model", "store", "connectors", "runtime-wasm", "rpc"]),
 ];
 
 fn metadata() -> Metadata {

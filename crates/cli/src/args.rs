@@ -112,6 +112,10 @@ pub(crate) enum Command {
     Master(roles::Master),
     /// Join a cluster and run its controllers and workers here
     Node(roles::Node),
+    /// Bring jobs and ended executions of another cluster into this one, from its indices on a search server
+    Import(roles::Import),
+    /// Write jobs and ended executions of this cluster into indices on a search server, as another cluster's
+    Export(roles::Export),
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(roles::Config),

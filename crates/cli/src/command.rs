@@ -14,6 +14,7 @@ mod dry_run;
 mod ex;
 mod history;
 mod jobs;
+mod moving;
 mod nodes;
 mod resume;
 mod role;
@@ -62,6 +63,8 @@ pub(crate) fn execute(arguments: Arguments) -> Result<u8, Failure> {
         Command::DeadLetters(command) => dead_letters::execute(&session()?, &command),
         Command::Master(arguments) => serve::master(&session()?, &arguments),
         Command::Node(arguments) => serve::node(&session()?, &arguments),
+        Command::Import(arguments) => moving::import(&session()?, &arguments),
+        Command::Export(arguments) => moving::export(&session()?, &arguments),
         Command::Config(command) => config::execute(&session()?, &command),
         Command::Controller => controller::execute(&session()?),
         Command::Worker => worker::execute(&session()?),

@@ -5,6 +5,7 @@ mod keys;
 mod logs;
 mod reference;
 mod show;
+mod state;
 mod values;
 mod wasm;
 
@@ -26,6 +27,7 @@ pub use cluster::{ClusterConfig, TlsConfig, UNPROTECTED};
 use keys::check_section;
 pub use logs::LogConfig;
 pub use reference::reference;
+pub use state::StateConfig;
 use values::{duration, flag, names, text};
 pub use wasm::WasmConfig;
 
@@ -51,7 +53,9 @@ pub struct Config {
     pub elastic: Connections,
     /// Where logs go.
     pub logs: LogConfig,
-    /// Where the state of executions lives (`teraslice.state_directory`).
+    /// Where the master keeps its state (`teraslice.state`).
+    pub state: StateConfig,
+    /// Where the state of executions lives that run on this machine alone (`teraslice.state_directory`).
     pub state_directory: Option<PathBuf>,
     /// Where asset zips are looked for (`teraslice.assets_directory`, default `assets`).
     pub assets_directories: Vec<PathBuf>,
@@ -149,6 +153,7 @@ impl Config {
         let cluster = ClusterConfig::of(&ours, &foundation, &mut report);
         let elastic = values::elastic(foundation.get("connectors").copied(), &mut report);
         let logs = LogConfig::of(&foundation, &mut report);
+        let state = StateConfig::of(&ours, foundation.contains_key("connectors"), &elastic, &mut report);
         if !report.problems.is_empty() {
             return Err(ConfigError::Wrong { path, problems: report.problems });
         }
@@ -160,6 +165,7 @@ impl Config {
             connections: foundation.get("connectors").map(|connectors| values::connections(connectors)),
             elastic,
             logs,
+            state,
             state_directory: folder("state_directory"),
             assets_directories: names(&ours, "assets_directory")
                 .map(|names| names.into_iter().map(PathBuf::from).collect())
@@ -201,6 +207,7 @@ impl Default for Config {
             connections: None,
             elastic: Connections::default(),
             logs: LogConfig::default(),
+            state: StateConfig::default(),
             state_directory: None,
             assets_directories: vec![PathBuf::from("assets")],
             autoload_directory: PathBuf::from("autoload"),

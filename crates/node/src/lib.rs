@@ -7,6 +7,7 @@ pub mod dry_run;
 pub mod exit_code;
 pub mod local;
 pub mod logging;
+pub mod moving;
 pub mod parts;
 pub mod state;
 pub mod traces;

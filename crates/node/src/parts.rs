@@ -1,5 +1,7 @@
 //! The parts that a process is made of: operations, assets, the state store.
 
+mod cluster_state;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -19,6 +21,7 @@ use teraslice_runtime_wasm::{
 pub use teraslice_store::OpenError;
 use teraslice_store::{SqliteOptions, SqliteStore};
 
+pub use self::cluster_state::StateError;
 use crate::{
     assets::{Bundles, Loaded},
     config::Config,

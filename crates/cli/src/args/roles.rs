@@ -51,3 +51,23 @@ pub(crate) enum Config {
     /// Explain every key
     Reference,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The name of the other cluster, with which its indices begin
+    #[arg(long, value_name = "CLUSTER")]
+    pub(crate) from: String,
+    /// The connection to the server that they are on
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) connection: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The name of the other cluster, with which its indices begin
+    #[arg(long, value_name = "CLUSTER")]
+    pub(crate) to: String,
+    /// The connection to the server that they are on
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) connection: String,
+}

@@ -138,7 +138,7 @@ fn of_master(error: MasterError) -> Failure {
         }
     };
     let hint = match &error {
-        MasterError::Open(error) => Some(error.hint().to_string()),
+        MasterError::Open(error) => Some(error.hint()),
         MasterError::Listen { .. } => Some("is another master running? see `port` and `bind`".to_owned()),
         _ => None,
     };

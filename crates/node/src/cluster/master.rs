@@ -63,7 +63,7 @@ use crate::{
         library::{DiskLibrary, LibraryOptions},
     },
     config::Config,
-    parts::{OpenError, Parts},
+    parts::{Parts, StateError},
 };
 
 /// The version of Node.js that clients are told; they parse it.
@@ -90,7 +90,7 @@ pub struct Master {
 pub enum MasterError {
     /// Its state cannot be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] StateError),
     /// Its state cannot be read or written.
     #[error("failed to use the state store")]
     Store(#[from] StoreError),
@@ -141,7 +141,7 @@ impl Master {
         let config = parts.config();
         fs::create_dir_all(state_directory)
             .map_err(|source| MasterError::File { path: state_directory.to_owned(), source })?;
-        let store = parts.store(state_directory, context)?;
+        let store = parts.state(state_directory, context).await?;
         let key = identity::cluster_key(config, state_directory)?;
         let options = ControllersOptions {
             command_max: config.cluster.action_timeout,

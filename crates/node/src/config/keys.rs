@@ -87,8 +87,6 @@ pub(super) const TERASLICE: &[(&str, Kind)] = &[
     ("master", Kind::Flag),
     ("master_hostname", Kind::Text),
     ("name", Kind::Text),
-    ("index_rollover_frequency", "the state store here has no indices"),
-    ("index_settings", "the state store here has no indices"),
     ("network_latency_buffer", Kind::Duration),
     ("node_disconnect_timeout", Kind::Duration),
     ("node_id", Kind::Text),

@@ -1,0 +1,194 @@
+//! A real search server for a case: started, killed, started again, looked into.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{kill, root, tell};
+
+/// Documents asked for at once when an index is looked through.
+const PAGE: usize = 10_000;
+
+/// A search server on this machine, empty at first; gone at the end.
+#[derive(Debug)]
+pub struct ElasticServer {
+    script: PathBuf,
+    folder: tempfile::TempDir,
+    url: String,
+    agent: ureq::Agent,
+}
+
+impl ElasticServer {
+    /// Starts a server; none, said loudly, where that cannot be done.
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        let script = services().join("opensearch");
+        let folder = tempfile::tempdir().expect("the folder for temporary files can be written");
+        if !script.is_file() {
+            tell(
+                "NOT RUN: this case needs a search server: set TERASLICE_SERVICES to the folder of the scripts",
+            );
+            return None;
+        }
+        let agent = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = agent.timeout_global(Some(Duration::from_mins(5))).build().new_agent();
+        let mut server = Self { script, folder, url: String::new(), agent };
+        match server.up(&["--port", "0"]) {
+            Ok(url) => server.url = url,
+            Err(reason) => {
+                tell(&format!("NOT RUN: the search server that this case needs does not start: {reason}"));
+                return None;
+            }
+        }
+        Some(server)
+    }
+
+    /// Returns where it listens.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Kills the server as the system would.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn kill(&self) {
+        let pid = fs::read_to_string(self.folder.path().join("pid")).expect("the script notes the process");
+        let pid = pid.split_whitespace().next().and_then(|pid| pid.parse().ok());
+        kill(pid.expect("the script notes the process"));
+    }
+
+    /// Starts the server again where it was, with what it had.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start_again(&self) {
+        let port = self.url.rsplit(':').next().unwrap_or_default().to_owned();
+        self.up(&["--keep", "--port", &port]).expect("a server that has run starts again");
+    }
+
+    fn up(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(&self.script);
+        let started = command.arg("up").args(arguments).arg("--dir").arg(self.folder.path()).output();
+        let started = started.map_err(|error| error.to_string())?;
+        let told = String::from_utf8_lossy(&started.stdout).trim().to_owned();
+        if started.status.success() {
+            Ok(told.lines().last().unwrap_or_default().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&started.stderr).trim().to_owned())
+        }
+    }
+
+    /// Sends a request; returns the status and the body, JSON or text.
+    ///
+    /// # Panics
+    ///
+    /// When it is not answered.
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let request = request.header("content-type", "application/json");
+        let text = body.map(ToString::to_string).unwrap_or_default();
+        let sent = self.agent.run(request.body(text).expect("the request is one"));
+        let mut response = sent.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let text = response.body_mut().with_config().limit(256 << 20).read_to_string();
+        let text = text.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Sends a request that has to succeed.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let (status, answer) = self.request(method, path, body);
+        assert!(status < 300, "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    /// Sends the body of a bulk request, of which every item has to succeed.
+    ///
+    /// # Panics
+    ///
+    /// When one does not.
+    pub fn bulk(&self, body: &str) {
+        let request = ureq::http::Request::builder().method("POST").uri(format!("{}/_bulk", self.url));
+        let request = request.header("content-type", "application/x-ndjson");
+        let sent = self.agent.run(request.body(body.to_owned()).expect("the request is one"));
+        let mut response = sent.expect("a bulk request is answered");
+        let text = response.body_mut().read_to_string().expect("a bulk request is answered");
+        assert!(text.contains("\"errors\":false"), "{text}");
+    }
+
+    /// Counts the documents of an index, those just written included.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such index.
+    #[must_use]
+    pub fn count(&self, index: &str) -> u64 {
+        self.ask("POST", &format!("/{index}/_refresh"), None);
+        self.ask("GET", &format!("/{index}/_count"), None)["count"].as_u64().expect("a count is a number")
+    }
+
+    /// Looks at every document of an index: its id and its content.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such index.
+    pub fn scan(&self, index: &str, mut look: impl FnMut(&str, &Value)) {
+        self.ask("POST", &format!("/{index}/_refresh"), None);
+        let query = json!({"size": PAGE, "sort": ["_doc"], "query": {"match_all": {}}});
+        let mut page = self.ask("POST", &format!("/{index}/_search?scroll=1m"), Some(&query));
+        loop {
+            let hits = page["hits"]["hits"].as_array().expect("a search answers with hits");
+            if hits.is_empty() {
+                break;
+            }
+            for hit in hits {
+                look(hit["_id"].as_str().expect("a document has an id"), &hit["_source"]);
+            }
+            let next = json!({"scroll": "1m", "scroll_id": page["_scroll_id"]});
+            page = self.ask("POST", "/_search/scroll", Some(&next));
+        }
+        self.ask("DELETE", "/_search/scroll", Some(&json!({"scroll_id": page["_scroll_id"]})));
+    }
+}
+
+impl Drop for ElasticServer {
+    fn drop(&mut self) {
+        let _stopped = Command::new(&self.script).arg("down").arg("--dir").arg(self.folder.path()).output();
+    }
+}
+
+/// Returns the folder of the scripts that start real servers.
+fn services() -> PathBuf {
+    let beside = || root().join("../shared/services");
+    env::var_os("TERASLICE_SERVICES").map_or_else(beside, PathBuf::from)
+}
+
+/// Returns the connectors with the search server that keeps the state of all clusters of this run, if one does: its address is
+/// in `TERASLICE_TEST_STORE`.
+pub(crate) fn store() -> Option<Value> {
+    env::var("TERASLICE_TEST_STORE").ok().filter(|url| !url.is_empty()).map(|url| connectors(&url))
+}
+
+/// Returns connectors with one connection, `default`, to a server.
+#[must_use]
+pub fn connectors(url: &str) -> Value {
+    json!({"elasticsearch-next": {"default": {"node": [url]}}})
+}
+
+/// Returns an example's file.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    Path::new(root()).join("examples").join(name)
+}
