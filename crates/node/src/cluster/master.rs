@@ -183,10 +183,7 @@ impl Master {
         let locate = Arc::new(move |ex_id| finder.located(ex_id));
         let (links, accepted) = serve::<FromNode, ToNode>(MasterOptions::new(key, store, locate), context);
         receive(accepted, controllers, nodes, context);
-        let metrics = config.cluster.metrics_port.map(|port| {
-            let router = teraslice_server::metrics_router(server_options(config), services.clone());
-            metrics::serve_at(context, port, router)
-        });
+        let metrics = serve_metrics(config, &services, context);
         let router = teraslice_server::router(server_options(config), services).merge(links);
         let (listener, address) = listen(config, state_directory, context).await?;
         let closing = CancellationToken::new();
@@ -328,6 +325,13 @@ fn server_options(config: &Config) -> ServerOptions {
     options.answer_max = config.cluster.api_response_timeout;
     options.metrics_url.clone_from(&config.cluster.metrics_url);
     options
+}
+
+/// Serves the metrics on a port of their own until dropped, if the configuration says so.
+fn serve_metrics(config: &Config, services: &Services, context: &Context) -> Option<DropGuard> {
+    let port = config.cluster.metrics_port?;
+    let router = teraslice_server::metrics_router(server_options(config), services.clone());
+    Some(metrics::serve_at(context, port, router))
 }
 
 /// Hands connections over to those who serve them.
