@@ -1,6 +1,8 @@
 //! State stores: in memory for simulations and tests, in SQLite for everything on one machine, on Elasticsearch or
 //! OpenSearch for clusters.
 
+#[cfg(test)]
+mod alike;
 pub mod elastic;
 mod list;
 pub mod memory;

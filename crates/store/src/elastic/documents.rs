@@ -148,6 +148,16 @@ impl Documents {
 
     /// Writes a document if there is none of that id. Returns whether it did.
     pub(super) async fn create(&self, index: Index, id: &str, body: Bytes) -> Result<bool, StoreError> {
+        Ok(self.create_at(index, id, body).await?.is_some())
+    }
+
+    /// Writes a document if there is none of that id. Returns how many writes its shard had seen before, if it did.
+    pub(super) async fn create_at(
+        &self,
+        index: Index,
+        id: &str,
+        body: Bytes,
+    ) -> Result<Option<u64>, StoreError> {
         let path = format!("{}/_create{}", index_path(&self.layout.name(index)), index_path(id));
         self.write(index, &Request::put(path).bytes(body)).await
     }
@@ -165,7 +175,7 @@ impl Documents {
             index_path(&self.layout.name(index)),
             index_path(id)
         );
-        self.write(index, &Request::put(path).bytes(body)).await
+        Ok(self.write(index, &Request::put(path).bytes(body)).await?.is_some())
     }
 
     /// Removes a document, if it is there.
@@ -176,19 +186,26 @@ impl Documents {
         Ok(())
     }
 
-    /// Sends a write; an index that has gone is made again. Returns whether it was not refused as too late.
-    async fn write(&self, index: Index, request: &Request) -> Result<bool, StoreError> {
+    /// Sends a write; an index that has gone is made again. Returns its place in the shard unless it was refused as too
+    /// late.
+    async fn write(&self, index: Index, request: &Request) -> Result<Option<u64>, StoreError> {
+        #[derive(Deserialize)]
+        struct Written {
+            #[serde(rename = "_seq_no")]
+            seq_no: u64,
+        }
         let mut written = self.client.send(request).await;
         if written.as_ref().is_err_and(is_missing_index) {
             self.make(&self.layout.name(index), index).await?;
             written = self.client.send(request).await;
         }
         match written {
-            Ok(_) => {
+            Ok(answer) => {
                 self.wrote(index);
-                Ok(true)
+                let Written { seq_no } = answer.json().map_err(|error| explain(&error))?;
+                Ok(Some(seq_no))
             }
-            Err(Error::Refused { status: 409, .. }) => Ok(false),
+            Err(Error::Refused { status: 409, .. }) => Ok(None),
             Err(error) => Err(explain(&error)),
         }
     }

@@ -94,7 +94,8 @@ impl Inner {
     pub(super) async fn settle_own(&self) -> Result<(), StoreError> {
         let runs: Vec<_> = self.runs().values().map(Arc::clone).collect();
         for run in runs {
-            if run.journal().is_of(self.id) && run.journal().waiting() > 0 {
+            // Also where nothing waits: the task may be about to write what has been left over.
+            if run.journal().is_of(self.id) {
                 self.settle(&run, Role::Writer).await?;
             }
         }

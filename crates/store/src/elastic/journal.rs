@@ -304,7 +304,12 @@ impl Journal {
         let due = self.due.iter().filter_map(|place| self.pending.get(place));
         let slow = self.pending.values().filter(|it| !it.is_shown && it.since.as_millis() <= late);
         let pending = due.chain(slow.filter(|it| !it.kept.is_again)).map(|waiting| &waiting.kept);
-        for kept in self.finished.values().chain(pending) {
+        let mut finished: Vec<_> = self.finished.values().collect();
+        if finished.len() > BATCH_LEN {
+            // The oldest first, so that their entries can go.
+            finished.sort_by_key(|kept| kept.seq);
+        }
+        for kept in finished.into_iter().chain(pending) {
             batch.is_full = batch.slices.len() >= BATCH_LEN || bytes > BATCH_BYTES;
             if batch.is_full {
                 break;

@@ -61,6 +61,8 @@ pub(super) struct Run {
 struct Turn {
     /// When the last one began.
     began: Option<Instant>,
+    /// The last entry's place in its shard: one that is not higher says that the index was deleted and made again.
+    seq_no: Option<u64>,
     /// Whether a task settles what is appended.
     is_tended: bool,
 }
@@ -125,7 +127,11 @@ impl Inner {
         }
         for _ in 0..TRIES {
             turn.began = Some(self.context.now());
-            if self.write(&run, writer, Draft::Flush(flush)).await? {
+            if self.write(&run, &mut turn, writer, Draft::Flush(flush)).await? {
+                if run.journal().is_torn {
+                    // What has got lost with the index and is still known here is written again at once.
+                    self.write(&run, &mut turn, writer, Draft::Rest).await?;
+                }
                 if run.journal().waiting() >= WAITING_LEN_MAX / 4 {
                     run.is_pressed.notify_one();
                 }
@@ -142,12 +148,12 @@ impl Inner {
 
     /// Replaces the entries of a journal by one, if nobody appends.
     pub(super) async fn rest(&self, run: &Run) -> Result<(), StoreError> {
-        let Ok(_turn) = run.turn.try_lock() else { return Ok(()) };
+        let Ok(mut turn) = run.turn.try_lock() else { return Ok(()) };
         let writer = run.head().map(|head| head.writer);
         let may = run.journal().is_of(self.id) && run.journal().waiting() == 0 && run.journal().can_rest();
         if let Some(writer) = writer
             && may
-            && !self.write(run, writer, Draft::Rest).await?
+            && !self.write(run, &mut turn, writer, Draft::Rest).await?
         {
             self.follow(run).await?;
         }
@@ -220,7 +226,13 @@ impl Inner {
     }
 
     /// Writes the next entry or its parts. Returns false when another store was faster.
-    async fn write(&self, run: &Run, writer: Writer, draft: Draft<'_>) -> Result<bool, StoreError> {
+    async fn write(
+        &self,
+        run: &Run,
+        turn: &mut Turn,
+        writer: Writer,
+        draft: Draft<'_>,
+    ) -> Result<bool, StoreError> {
         let author = Author {
             ex_id: run.ex_id,
             writer,
@@ -230,23 +242,26 @@ impl Inner {
         };
         let was_torn = run.journal().is_torn;
         let entries = run.journal().draft(author, draft);
+        let mut is_torn = false;
         for entry in &entries {
-            if !self.create_entry(entry).await? {
+            let last = turn.seq_no;
+            if !self.create_entry(turn, entry).await? {
                 return Ok(false);
             }
+            is_torn |= turn.seq_no < last;
         }
         let mut journal = run.journal();
-        if was_torn {
-            journal.is_torn = false;
-        }
+        journal.is_torn = is_torn || journal.is_torn && !was_torn;
         entries.into_iter().for_each(|entry| journal.apply(entry));
         Ok(true)
     }
 
-    async fn create_entry(&self, entry: &Entry) -> Result<bool, StoreError> {
+    /// Writes an entry unless there is one in its place. Returns whether it is there.
+    async fn create_entry(&self, turn: &mut Turn, entry: &Entry) -> Result<bool, StoreError> {
         let id = entry_id(entry.ex_id, entry.seq);
         let body = serde_json::to_vec(entry).expect("its keys are text");
-        if self.documents.create(Index::Ledger, &id, body.into()).await? {
+        if let Some(seq_no) = self.documents.create_at(Index::Ledger, &id, body.into()).await? {
+            turn.seq_no = Some(seq_no);
             return Ok(true);
         }
         // It may be there because the answer to an earlier try was lost.
@@ -321,7 +336,7 @@ impl Inner {
         for _ in 0..TRIES {
             self.load(run).await?;
             let writer = run.head().map(|head| head.writer).ok_or_else(|| rules::no_execution(run.ex_id))?;
-            if !self.write(run, writer, Draft::Barrier).await? {
+            if !self.write(run, turn, writer, Draft::Barrier).await? {
                 continue;
             }
             // If another one has gone on and deleted the entry that stood here, its later ones show it.

@@ -262,7 +262,8 @@ async fn tend(store: Weak<Inner>, run: Arc<Run>, mut is_closing: watch::Receiver
             tracing::warn!(ex_id = %run.ex_id, %error, "records of finished slices could not be written");
             continue;
         }
-        let (seq, waiting) = (run.journal().last, run.journal().waiting());
+        let seq = run.journal().last;
+        let waiting = run.journal().waiting();
         quiet = if seq == last && waiting == 0 { quiet + interval } else { Duration::ZERO };
         last = seq;
         if quiet >= REST_AFTER && run.journal().can_rest() {

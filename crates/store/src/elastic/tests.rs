@@ -1,5 +1,11 @@
 //! Tests on real servers, each under a cluster name of its own. `TERASLICE_TEST_ELASTIC` names the servers.
 
+mod alike;
+mod failures;
+mod ledger;
+mod original;
+mod speed;
+
 use std::{
     env,
     io::Write as _,
@@ -11,12 +17,28 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use teraslice_core::{conformance::store::run, context::Context, store::StateStore};
+use teraslice_core::{
+    conformance::store::{execution, record as slice, run},
+    context::Context,
+    store::{StateStore, Totals},
+};
 use teraslice_elastic::{Client, Request, Settings};
+use teraslice_model::{
+    checkpoint::Checkpoint,
+    dead_letter::{DeadLetter, Encoding},
+    status::Status,
+};
 
 use super::*;
 
 const SERVERS: &str = "TERASLICE_TEST_ELASTIC";
+const ALL: Page = Page { from: 0, size: u64::MAX };
+/// The writer that the execution of the conformance suite accepts from the start.
+const FIRST: Writer = Writer { generation: Generation(1), epoch: Epoch(0) };
+
+fn tell(line: &str) {
+    let _told = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
 
 /// A server under test, with a cluster name that nobody else uses.
 struct Stage {
@@ -29,10 +51,9 @@ impl Stage {
     fn all() -> Vec<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let Ok(servers) = env::var(SERVERS) else {
-            let line = format!(
-                "NOT RUN: this case needs Elasticsearch or OpenSearch: set {SERVERS} to its address\n"
-            );
-            let _told = std::io::stderr().write_all(line.as_bytes());
+            tell(&format!(
+                "NOT RUN: this case needs Elasticsearch or OpenSearch: set {SERVERS} to its address"
+            ));
             return Vec::new();
         };
         let stage = |server: &str| {
