@@ -123,7 +123,7 @@ impl Documents {
         Ok(Some(found.json().map_err(|error| explain(&error))?))
     }
 
-    /// Returns those documents that are there, as they are.
+    /// Returns those documents that are there, as they are. `fields` are those that are wanted; empty: all.
     pub(super) async fn get_many(
         &self,
         index: Index,
@@ -134,7 +134,8 @@ impl Documents {
         struct Answer {
             docs: Vec<Document>,
         }
-        let wanted: Vec<_> = ids.iter().map(|id| json!({"_id": id, "_source": fields})).collect();
+        let source = if fields.is_empty() { json!(true) } else { json!(fields) };
+        let wanted: Vec<_> = ids.iter().map(|id| json!({"_id": id, "_source": source})).collect();
         let path = format!("{}/_mget", index_path(&self.layout.name(index)));
         match self.client.send(&Request::post(path).json(&json!({"docs": wanted}))).await {
             Ok(answer) => {
@@ -309,7 +310,31 @@ impl Documents {
         Ok(hits)
     }
 
-    /// Counts documents by the values of a field, the most frequent first.
+    /// Returns the different values of a field.
+    pub(super) async fn values(
+        &self,
+        index: Index,
+        query: Value,
+        field: &str,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut values = Vec::new();
+        let mut body = json!({
+            "query": query, "size": 0,
+            "aggs": {"values": {"composite": {"size": SCAN_LEN, "sources": [{"value": {"terms": {"field": field}}}]}}},
+        });
+        loop {
+            let answer = self.search(index, &body).await?;
+            let found = &answer.aggregations["values"];
+            let buckets = found["buckets"].as_array().into_iter().flatten();
+            values.extend(buckets.filter_map(|it| it["key"]["value"].as_str().map(str::to_owned)));
+            if found["after_key"].is_null() {
+                return Ok(values);
+            }
+            body["aggs"]["values"]["composite"]["after"] = found["after_key"].clone();
+        }
+    }
+
+    /// Counts documents by the values of a field that has few.
     pub(super) async fn counts(
         &self,
         index: Index,

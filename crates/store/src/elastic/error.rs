@@ -58,3 +58,48 @@ fn refused(told: &dyn std::fmt::Display, status: u16, kind: &str, reason: &str) 
 fn broken(told: &(impl std::fmt::Display + ?Sized), help: &str) -> StoreError {
     StoreError::Broken { reason: format!("{told} ({help})") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: u16, kind: &str, reason: &str) -> StoreError {
+        explain_item("the record", status, kind, reason)
+    }
+
+    #[test]
+    fn says_what_would_help() {
+        let cases = [
+            (
+                403,
+                "cluster_block_exception",
+                "index [x] blocked by: [FORBIDDEN/8/index write (api)]",
+                "disks",
+            ),
+            (
+                429,
+                "cluster_block_exception",
+                "[TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage]",
+                "disks",
+            ),
+            (403, "security_exception", "action is unauthorized", "privilege"),
+            (401, "security_exception", "missing authentication credentials", "privilege"),
+            (400, "document_parsing_exception", "failed to parse field [state]", "another cluster name"),
+            (413, "unknown", "", "http.max_content_length"),
+        ];
+        for (status, kind, reason, help) in cases {
+            let error = told(status, kind, reason);
+            assert!(matches!(&error, StoreError::Broken { reason } if reason.contains(help)), "{error}");
+        }
+    }
+
+    #[test]
+    fn takes_what_passes_for_an_outage() {
+        for (status, kind) in
+            [(429, "es_rejected_execution_exception"), (503, "unavailable_shards_exception"), (500, "x")]
+        {
+            let error = told(status, kind, "full");
+            assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        }
+    }
+}

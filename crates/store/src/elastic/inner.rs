@@ -106,7 +106,7 @@ impl Inner {
     async fn settle_leftovers(&self) -> Result<(), StoreError> {
         self.documents.refresh_now(Index::Ledger).await?;
         let query = json!({"term": {"has_outcomes": true}});
-        for (id, _) in self.documents.counts(Index::Ledger, query, "ex_id").await? {
+        for id in self.documents.values(Index::Ledger, query, "ex_id").await? {
             let Ok(id) = id.parse() else { continue };
             match self.current(id).await {
                 Ok(run) => self.settle(&run, Role::Reader).await?,

@@ -216,8 +216,7 @@ impl Inner {
     /// Returns the executions that have given slices up and are not deleted, the newest first.
     async fn executions_with_errors(&self) -> Result<Vec<ExId>, StoreError> {
         let query = json!({"term": {"state": SliceState::Error.as_str()}});
-        let counted = self.documents.counts(Index::State, query, "ex_id").await?;
-        let ids: Vec<_> = counted.into_iter().map(|(id, _)| id).collect();
+        let ids = self.documents.values(Index::State, query, "ex_id").await?;
         let mut executions = Vec::new();
         for ids in ids.chunks(usize::try_from(WINDOW / 10).unwrap_or(1)) {
             for document in self.documents.get_many(Index::Executions, ids, &[]).await? {

@@ -3,6 +3,7 @@
 mod alike;
 mod failures;
 mod ledger;
+mod lost;
 mod original;
 mod speed;
 

@@ -233,7 +233,7 @@ fn lets_earlier_dead_letters_go() {
         ..Flush::default()
     };
     stage.append(STORE, Draft::Flush(&flush(&[one.clone(), two])));
-    stage.append(STORE, Draft::Flush(&flush(&[one.clone()])));
+    stage.append(STORE, Draft::Flush(&flush(std::slice::from_ref(&one))));
     let batch = stage.settle();
     let numbers: Vec<_> = batch.letters.iter().map(|letter| letter.number).collect();
     assert_eq!(numbers, [1, 2], "the first was replaced before it had a record");

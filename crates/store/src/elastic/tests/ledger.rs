@@ -91,12 +91,11 @@ async fn lets_one_controller_write_through_several_stores() {
         let stores = [stage.open().await, stage.open().await, stage.open().await];
         stores[0].create_execution(execution(1)).await.unwrap();
         let writer = begin(&stores[0], id).await;
-        for turn in 0..30 {
-            let store = &stores[[0, 0, 0, 1, 1, 2][turn % 6]];
-            let turn = turn as u64;
-            store.append(id, writer, flush(id, turn * 3 + 1)).await.unwrap();
+        let writers = [0, 0, 0, 1, 1, 2].into_iter().cycle();
+        for (turn, (writes, reads)) in (0..30).zip(writers.zip([1, 2, 0].into_iter().cycle())) {
+            stores[writes].append(id, writer, flush(id, turn * 3 + 1)).await.unwrap();
             let counts = SliceCounts { pending: turn + 1, completed: turn + 1, error: turn + 1 };
-            assert_eq!(stores[(turn as usize + 1) % 3].slice_counts(id).await.unwrap(), counts);
+            assert_eq!(stores[reads].slice_counts(id).await.unwrap(), counts);
         }
         let ledger = stores[1].ledger(id).await.unwrap();
         assert_eq!(ledger.unfinished.len(), 30);
