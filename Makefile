@@ -5,10 +5,10 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 TERASLICE := $(CARGO_TARGET_DIR)/release/teraslice
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help build assets demo test bench fuzz lint docs
+.PHONY: help build assets demo test test-store bench fuzz lint docs
 
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 assets: ## builds the WebAssembly assets
 	cargo xtask assets
@@ -28,6 +28,10 @@ else
 	cargo nextest run --cargo-profile release --workspace
 endif
 	cd assets && CARGO_TARGET_DIR=$(CACHE)/assets-native-target cargo test --release
+
+test-store: build ## runs the cases of clusters with state on the search server TERASLICE_TEST_STORE
+	TERASLICE_TEST_STORE=$(TERASLICE_TEST_STORE) cargo test --release --workspace --test cluster --test faults --test golden \
+		--test scenarios -- --test-threads 1
 
 bench: build ## measures against a baseline in the same run, and prints one table
 	cargo bench --workspace --bench slicing --bench dispatch --bench dispatch_rpc --bench submit_latency \

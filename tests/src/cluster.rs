@@ -622,6 +622,7 @@ impl Drop for Cluster {
             left.into_iter().for_each(kill);
             sleep(LOOK_EVERY);
         }
+        elastic::forget(&self.agent, &self.name);
         if let Some(disk) = &self.disk {
             let _unmounted = Command::new("umount").arg("-l").arg(disk).output();
         }

@@ -178,7 +178,22 @@ fn services() -> PathBuf {
 /// Returns the connectors with the search server that keeps the state of all clusters of this run, if one does: its address is
 /// in `TERASLICE_TEST_STORE`.
 pub(crate) fn store() -> Option<Value> {
-    env::var("TERASLICE_TEST_STORE").ok().filter(|url| !url.is_empty()).map(|url| connectors(&url))
+    store_url().map(|url| connectors(&url))
+}
+
+fn store_url() -> Option<String> {
+    env::var("TERASLICE_TEST_STORE").ok().filter(|url| !url.is_empty())
+}
+
+/// Deletes what the cluster `name` has left on that server.
+pub(crate) fn forget(agent: &ureq::Agent, name: &str) {
+    let Some(url) = store_url() else { return };
+    let list = agent.get(format!("{url}/_cat/indices/{name}__*?h=index")).call();
+    let list = list.ok().and_then(|mut list| list.body_mut().read_to_string().ok()).unwrap_or_default();
+    for index in list.lines() {
+        // What stays is in nobody's way: names are not used again.
+        let _deleted = agent.delete(format!("{url}/{}", index.trim())).call();
+    }
 }
 
 /// Returns connectors with one connection, `default`, to a server.

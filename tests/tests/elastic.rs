@@ -244,7 +244,7 @@ fn recovers_what_an_original_left(scene: &Scene) {
 
 fn goes_on_by_itself_with_autorecover(scene: &Scene) {
     scene.create("copy-5");
-    let mut job = copy("copy-5", 10, 40);
+    let mut job = copy("copy-5", 10, 150);
     let (job_id, first) = scene.cluster.submit(&job);
     scene.await_processed(&first, 5);
     scene.stop(&job_id);
@@ -266,7 +266,7 @@ fn goes_on_by_itself_with_autorecover(scene: &Scene) {
 
 fn goes_on_from_a_recovery(scene: &Scene) {
     scene.create("copy-6");
-    let (job_id, first) = scene.cluster.submit(&copy("copy-6", 10, 40));
+    let (job_id, first) = scene.cluster.submit(&copy("copy-6", 10, 100));
     let mut last = first;
     for _ in 0..2 {
         scene.await_processed(&last, 4);
