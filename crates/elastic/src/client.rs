@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::{
     Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
@@ -29,8 +29,8 @@ use tokio_rustls::rustls::{
 };
 
 use crate::{
-    Error, Request, Response, Server, Settings, error::cause_of, nodes::Nodes, outage::Outage,
-    settings::Credentials,
+    ANSWER_TOO_LARGE, Error, Request, Response, Server, Settings, error::cause_of, nodes::Nodes,
+    outage::Outage, settings::Credentials,
 };
 
 /// How long making a connection may take.
@@ -60,6 +60,8 @@ struct Shared {
 /// What came of one try.
 enum Tried {
     Answered(u16, Bytes),
+    /// Answered with more than the request allows.
+    Large,
     /// Answered that it has no room; after so long it may.
     Busy(u16, Bytes, Option<Duration>),
     Lost(String),
@@ -168,6 +170,10 @@ impl Client {
                     self.shared.nodes.mark(&url, false);
                     return self.judge(request, status, body, tries);
                 }
+                Tried::Large => {
+                    turn.answered();
+                    return Err(self.large(request));
+                }
                 Tried::Busy(status, body, after) => {
                     turn.answered();
                     let (kind, reason) = cause_of(&body);
@@ -226,14 +232,25 @@ impl Client {
         };
         let status = answer.status().as_u16();
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        match answer.bytes().await {
-            Ok(body) if matches!(status, 429 | 502 | 503 | 504) => Tried::Busy(
+        match bounded(answer, request.answer_bytes_max).await {
+            Ok(None) => Tried::Large,
+            Ok(Some(body)) if matches!(status, 429 | 502 | 503 | 504) => Tried::Busy(
                 status,
                 body,
                 after.map(|seconds: u64| Duration::from_secs(seconds).min(BACKOFF.1)),
             ),
-            Ok(body) => Tried::Answered(status, body),
+            Ok(Some(body)) => Tried::Answered(status, body),
             Err(error) => Tried::Lost(lost(node, &error)),
+        }
+    }
+
+    fn large(&self, request: &Request) -> Error {
+        Error::Refused {
+            connection: self.shared.name.clone(),
+            what: request.what(),
+            status: 413,
+            kind: ANSWER_TOO_LARGE.to_owned(),
+            reason: format!("the answer has more than {} bytes", request.answer_bytes_max),
         }
     }
 
@@ -295,6 +312,25 @@ fn published(body: &[u8], scheme: &str) -> Vec<Url> {
             Url::parse(&format!("{scheme}://{address}")).ok()
         })
         .collect()
+}
+
+/// Returns the body of an answer unless it is larger than that.
+async fn bounded(mut answer: reqwest::Response, bytes_max: usize) -> reqwest::Result<Option<Bytes>> {
+    if bytes_max == usize::MAX {
+        return answer.bytes().await.map(Some);
+    }
+    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
+    if announced.is_some_and(|length| length > bytes_max) {
+        return Ok(None);
+    }
+    let mut body = BytesMut::with_capacity(announced.unwrap_or(64 << 10));
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > bytes_max {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
 }
 
 fn lost(node: &Url, error: &reqwest::Error) -> String {

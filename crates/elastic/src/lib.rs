@@ -17,6 +17,6 @@ pub use bulk::{Bulk, BulkFailure, BulkItem, BulkOutcome};
 pub use client::Client;
 pub use connections::Connections;
 pub use error::Error;
-pub use request::{Method, Request, Response, index_path};
+pub use request::{ANSWER_TOO_LARGE, Method, Request, Response, index_path};
 pub use server::{Product, Server};
 pub use settings::Settings;

@@ -20,6 +20,9 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
 /// How long a request goes on trying when nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The kind of a refusal that comes not from the server but from here: its answer is larger than the request allows.
+pub const ANSWER_TOO_LARGE: &str = "answer_too_large";
+
 /// A request. Sending it twice must do no harm: it is sent again when the answer was lost.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -28,12 +31,20 @@ pub struct Request {
     pub(crate) body: Option<(Bytes, &'static str)>,
     pub(crate) patience: Duration,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) answer_bytes_max: usize,
 }
 
 impl Request {
     /// Makes a request without a body. `path` is escaped already and may have a query, as in `/a%2Fb/_search?size=1`.
     pub fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), body: None, patience: PATIENCE, timeout: None }
+        Self {
+            method,
+            path: path.into(),
+            body: None,
+            patience: PATIENCE,
+            timeout: None,
+            answer_bytes_max: usize::MAX,
+        }
     }
 
     /// Makes a `GET`.
@@ -89,6 +100,12 @@ impl Request {
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
+    }
+
+    /// Sets how large the answer may be; one that is larger is refused with 413 and [`ANSWER_TOO_LARGE`].
+    #[must_use]
+    pub fn answer_bytes_max(self, answer_bytes_max: usize) -> Self {
+        Self { answer_bytes_max, ..self }
     }
 
     /// Names the request in errors.

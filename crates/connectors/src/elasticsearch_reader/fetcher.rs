@@ -27,6 +27,8 @@ use crate::{elastic::PATIENCE, task::Task};
 
 /// Bytes that an answer should have.
 const PAGE_BYTES: usize = 8 << 20;
+/// An answer that is larger is not taken: it is asked for again in parts.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Documents of a page while it is not known how large they are.
 const FIRST_PAGE: usize = 1_000;
 /// Documents of a page, however large they are.
@@ -48,6 +50,8 @@ pub(super) struct Source {
     pub(super) index: String,
     pub(super) query: Query,
     pub(super) context: Context,
+    /// An answer that is larger is not taken.
+    pub(super) answer_bytes_max: usize,
     /// Bytes per document of the last answers; 0: not known yet.
     bytes: AtomicUsize,
 }
@@ -96,7 +100,7 @@ impl Fetcher for IndexFetcher {
 
 impl Source {
     pub(super) const fn new(client: Client, index: String, query: Query, context: Context) -> Self {
-        Self { client, index, query, context, bytes: AtomicUsize::new(0) }
+        Self { client, index, query, context, answer_bytes_max: ANSWER_BYTES_MAX, bytes: AtomicUsize::new(0) }
     }
 
     /// Asks for the most documents that a search may return.
@@ -129,6 +133,11 @@ impl Source {
         wanted.min(window)
     }
 
+    /// Notes that documents have at least so many bytes.
+    pub(super) fn learn_large(&self, bytes: usize) {
+        self.bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
     /// Notes how large documents are.
     pub(super) fn learn(&self, page: &Page) {
         if page.len > 0 {
@@ -156,13 +165,16 @@ pub(super) fn refused(error: &teraslice_elastic::Error) -> OperationError {
     crate::elastic::failed(error)
 }
 
+/// A page, and how to go on behind it.
+type NextPage = Result<(Page, Option<Search>), OperationError>;
+
 /// The records of a slice. While a page is at work the next one is read.
 struct IndexStream {
     context: Context,
     /// Of the page at hand.
     batches: VecDeque<Batch>,
     /// The next page under way, and what goes on behind it; none at the end.
-    ahead: Option<Task<Result<(Page, Option<Search>), OperationError>>>,
+    ahead: Option<Task<NextPage>>,
 }
 
 impl IndexStream {

@@ -10,8 +10,8 @@ use super::{count::Counter, settings::IndexReaderConfig};
 
 /// Cells per slice, where slices follow the counts: they come out this evenly.
 const CELLS_PER_SLICE: i64 = 8;
-/// Up to this many steps of the resolution an interval is counted step by step, so that it can be cut anywhere.
-const FINE_STEPS: i64 = 4_096;
+/// An interval is counted in about so many parts, or up to so many if no other number divides it, so that it can be cut.
+const PARTS: (i64, i64) = (128, 4_096);
 
 /// What is read, and by how many slicers. Times are in milliseconds since 1970; ends are exclusive.
 ///
@@ -136,11 +136,55 @@ impl Plan {
     }
 }
 
-/// Returns the step with which a fixed interval is counted: the unit where that is not too fine.
-const fn fine_step(interval: i64, unit: i64) -> i64 {
-    if interval / unit <= FINE_STEPS { unit } else { interval }
+/// Returns the step with which a fixed interval is counted: the unit, or larger where that is fine enough.
+fn fine_step(interval: i64, unit: i64) -> i64 {
+    let units = interval / unit;
+    if units < 2 * PARTS.0 {
+        return unit;
+    }
+    let parts = (PARTS.0..=PARTS.1.min(units)).find(|parts| units % parts == 0);
+    parts.map_or(interval, |parts| interval / parts)
 }
 
 const fn floor(time: i64, unit: i64) -> i64 {
     time.div_euclid(unit) * unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_an_interval_as_finely_as_it_may_be_cut() {
+        let second = 1_000;
+        for (interval, unit, step) in [
+            (1, 1, 1),
+            (60 * second, second, second),
+            (300 * second, second, 2 * second),
+            (86_400 * second, second, 675 * second),
+            (second, 1, 5),
+            (257, 1, 1),
+            (5_003, 1, 5_003),
+        ] {
+            assert_eq!(fine_step(interval, unit), step, "{interval} by {unit}");
+        }
+    }
+
+    #[test]
+    fn divides_every_window_among_the_slicers() {
+        let once = Plan { start: 0, end: Some(10_000), interval: None, step: 1_000, slicers: 3, unit: 1_000 };
+        let parts: Vec<_> = (0..3).filter_map(|slicer| once.part(slicer, 0)).collect();
+        assert_eq!(parts, [(0, 3_000), (3_000, 6_000), (6_000, 10_000)]);
+        assert_eq!(once.part(0, 1), None);
+        let persistent = Plan { end: None, interval: Some(2_000), slicers: 2, ..once };
+        assert_eq!(persistent.part(1, 3), Some((7_000, 8_000)));
+    }
+
+    #[test]
+    fn reads_the_position_of_version_one() {
+        let stored = "{\"start\":0,\"end\":10000,\"interval\":null,\"step\":1000,\"slicers\":3,\"unit\":1000,\
+                      \"window\":0,\"at\":4000}";
+        let position = Position::of(&Request::from_json(stored)).unwrap();
+        assert_eq!(Request::new(&position).unwrap().json(), stored);
+    }
 }

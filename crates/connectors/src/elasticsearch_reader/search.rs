@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_core::operation::OperationError;
-use teraslice_elastic::{Error, Product, Request, Response, Server, index_path};
+use teraslice_elastic::{ANSWER_TOO_LARGE, Error, Product, Request, Response, Server, index_path};
+use tokio::runtime::Handle;
 
 use super::{
     fetcher::{Source, refused},
@@ -14,6 +15,9 @@ use crate::elastic::PATIENCE;
 
 /// How long the server keeps the state of a reading between two pages.
 const KEEP_ALIVE: &str = "10m";
+
+/// Searching a point in time names no index.
+const PIT_SEARCH: &str = "/_search?allow_partial_search_results=false";
 
 /// How a server reads more than one page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +47,10 @@ enum State {
         page: usize,
     },
     Begin(Ways),
-    /// Behind a document.
-    After {
-        pit: String,
-        last: Value,
+    /// From the beginning, or behind a document.
+    PointInTime {
+        id: String,
+        last: Option<Value>,
     },
     Scroll {
         id: String,
@@ -89,30 +93,32 @@ impl Search {
         loop {
             match &self.state {
                 State::Once { page } => {
-                    let read = self.search(self.path(""), self.body()).await?;
-                    if read.len < self.size {
-                        return Ok((read, None));
+                    let page = *page;
+                    match self.search(self.path(""), self.body()).await? {
+                        Some(read) if read.len < self.size => return Ok((read, None)),
+                        // More have come since they were counted.
+                        Some(_) => self.size = page,
+                        None => self.size = self.fewer()?,
                     }
-                    // More have come since they were counted.
-                    self.size = *page;
                     self.state = State::Begin(self.source.ways().await?);
                 }
-                State::Begin(Ways::PointInTime(product)) => {
-                    let product = *product;
-                    return self.first_of_point_in_time(product).await;
-                }
+                State::Begin(Ways::PointInTime(product)) => self.open_point_in_time(*product).await?,
                 State::Begin(Ways::Scroll) => {
                     let path = self.path(&format!("&scroll={KEEP_ALIVE}"));
                     let mut body = self.body();
                     // A scroll is refused that does not count.
                     body["track_total_hits"] = json!(true);
-                    let page = self.search(path, body).await?;
-                    return Ok(self.scrolled(page));
+                    match self.search(path, body).await? {
+                        Some(page) => return Ok(self.scrolled(page)),
+                        None => self.size = self.fewer()?,
+                    }
                 }
-                State::After { pit, last } => {
-                    let body = self.body_of_point_in_time(pit, Some(last));
-                    let page = self.search(PIT_SEARCH.to_owned(), body).await?;
-                    return Ok(self.behind(page));
+                State::PointInTime { id, last } => {
+                    let body = self.body_of_point_in_time(id, last.as_ref());
+                    match self.search(PIT_SEARCH.to_owned(), body).await? {
+                        Some(page) => return Ok(self.behind(page)),
+                        None => self.size = self.fewer()?,
+                    }
                 }
                 State::Scroll { id } => {
                     let body = json!({"scroll": KEEP_ALIVE, "scroll_id": id});
@@ -123,39 +129,47 @@ impl Search {
         }
     }
 
-    async fn first_of_point_in_time(
-        mut self,
-        product: Product,
-    ) -> Result<(Page, Option<Self>), OperationError> {
+    async fn open_point_in_time(&mut self, product: Product) -> Result<(), OperationError> {
         let (path, key) = match product {
             Product::Elasticsearch => ("_pit", "id"),
             Product::OpenSearch => ("_search/point_in_time", "pit_id"),
         };
         let path = format!("{}/{path}?keep_alive={KEEP_ALIVE}", index_path(&self.source.index));
-        let answer: Value = self.send(&Request::post(path)).await?.json().map_err(|error| refused(&error))?;
-        let pit = answer[key].as_str().unwrap_or_default().to_owned();
+        let answer = self.send(Request::post(path)).await.map_err(|error| self.failed(&error))?;
+        let answer: Value = answer.json().map_err(|error| refused(&error))?;
+        let id = answer[key].as_str().unwrap_or_default().to_owned();
         let (path, body) = match product {
-            Product::Elasticsearch => ("/_pit", json!({"id": pit})),
-            Product::OpenSearch => ("/_search/point_in_time", json!({"pit_id": [pit]})),
+            Product::Elasticsearch => ("/_pit", json!({"id": id})),
+            Product::OpenSearch => ("/_search/point_in_time", json!({"pit_id": [id]})),
         };
         self.kept = Some(Kept { source: Arc::clone(&self.source), path, body });
-        let page = self.search(PIT_SEARCH.to_owned(), self.body_of_point_in_time(&pit, None)).await?;
-        self.state = State::After { pit, last: Value::Null };
-        Ok(self.behind(page))
+        self.state = State::PointInTime { id, last: None };
+        Ok(())
+    }
+
+    /// Returns with how many documents an answer should be small enough.
+    fn fewer(&self) -> Result<usize, OperationError> {
+        self.source.learn_large(self.source.answer_bytes_max / self.size);
+        if self.size == 1 {
+            let max = self.source.answer_bytes_max;
+            return Err(OperationError::slice(format!("a document is larger than {max} bytes")));
+        }
+        Ok((self.size / 8).max(1))
     }
 
     /// Goes on behind the last document of a page.
     fn behind(mut self, mut page: Page) -> (Page, Option<Self>) {
         let last = page.last.take().and_then(|last| serde_json::from_str(&last).ok());
-        let State::After { pit, last: at } = &mut self.state else { return (page, None) };
-        match last {
-            Some(last) if page.len >= self.size => *at = last,
-            _ => return (page, None),
+        match &mut self.state {
+            State::PointInTime { id, last: at } if last.is_some() && page.len >= self.size => {
+                *at = last;
+                if let Some(renewed) = page.pit_id.take() {
+                    *id = renewed;
+                }
+                (page, Some(self))
+            }
+            _ => (page, None),
         }
-        if let Some(id) = page.pit_id.take() {
-            *pit = id;
-        }
-        (page, Some(self))
     }
 
     /// Goes on with the server's cursor.
@@ -209,25 +223,34 @@ impl Search {
         body
     }
 
-    async fn search(&self, path: String, body: Value) -> Result<Page, OperationError> {
-        let answer = self.send(&Request::post(path).json(&body)).await?;
-        self.read(&answer)
+    /// Reads documents; none where the answer would be too large.
+    async fn search(&self, path: String, body: Value) -> Result<Option<Page>, OperationError> {
+        match self.send(Request::post(path).json(&body)).await {
+            Ok(answer) => self.read(&answer).map(Some),
+            Err(Error::Refused { kind, .. }) if kind == ANSWER_TOO_LARGE => Ok(None),
+            Err(error) => Err(self.failed(&error)),
+        }
     }
 
     /// Moves the server's cursor on. Asked twice it would pass over a page: when the answer is lost, the slice starts anew.
     async fn scroll(&self, body: &Value) -> Result<Page, OperationError> {
         let request = Request::post("/_search/scroll").json(body).patience(Duration::ZERO);
-        let answer = self.source.client.send(&request).await;
-        let lost = |error: Error| match error.status() {
-            None => OperationError::retry(format!("a page of a scroll was lost: {error}")),
-            Some(_) => expired(&error),
-        };
-        self.read(&answer.map_err(lost)?)
+        match self.source.client.send(&request.answer_bytes_max(self.source.answer_bytes_max)).await {
+            Ok(answer) => self.read(&answer),
+            Err(Error::Refused { kind, .. }) if kind == ANSWER_TOO_LARGE => {
+                let _smaller = self.fewer()?;
+                Err(OperationError::retry("a page of a scroll is too large"))
+            }
+            Err(error @ Error::Refused { .. }) => Err(self.failed(&error)),
+            Err(error) => Err(OperationError::retry(format!("a page of a scroll was lost: {error}"))),
+        }
     }
 
-    async fn send(&self, request: &Request) -> Result<Response, OperationError> {
-        let answer = self.source.client.send(&request.clone().patience(PATIENCE)).await;
-        answer.map_err(|error| if self.kept.is_some() { expired(&error) } else { refused(&error) })
+    async fn send(&self, request: Request) -> Result<Response, Error> {
+        self.source
+            .client
+            .send(&request.patience(PATIENCE).answer_bytes_max(self.source.answer_bytes_max))
+            .await
     }
 
     fn read(&self, answer: &Response) -> Result<Page, OperationError> {
@@ -235,16 +258,13 @@ impl Search {
         self.source.learn(&page);
         Ok(page)
     }
-}
 
-/// Searching a point in time names no index.
-const PIT_SEARCH: &str = "/_search?allow_partial_search_results=false";
-
-/// What the server kept for a reading may be gone, as after its restart: then the slice starts anew.
-fn expired(error: &Error) -> OperationError {
-    match error.status() {
-        Some(404) => OperationError::retry(error.to_string()),
-        _ => refused(error),
+    /// What the server kept for a reading may be gone, as after its restart: then the slice starts anew.
+    fn failed(&self, error: &Error) -> OperationError {
+        match error.status() {
+            Some(404) if self.kept.is_some() => OperationError::retry(error.to_string()),
+            _ => refused(error),
+        }
     }
 }
 
@@ -252,7 +272,10 @@ impl Drop for Kept {
     fn drop(&mut self) {
         let (client, body) = (self.source.client.clone(), self.body.clone());
         let request = Request::delete(self.path).json(&body).patience(Duration::ZERO);
-        // The server forgets it by itself, but only so many may be open at a time.
+        // The server forgets it by itself, but only so many may be open at a time. A process that ends leaves it.
+        if Handle::try_current().is_err() {
+            return;
+        }
         drop(self.source.context.spawn(async move { client.send(&request).await.is_ok() }));
     }
 }

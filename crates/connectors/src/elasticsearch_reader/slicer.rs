@@ -129,7 +129,8 @@ impl DateSlicer {
 
     /// Makes what slices can be made without waiting, or waits for the first. Returns whether that was all of the window.
     async fn fill(&mut self, requests: &mut Vec<Request>, max: usize) -> Result<bool, OperationError> {
-        let is_fine = self.rules.interval.is_some() && self.cells.step() == self.position.plan.unit;
+        // Cells of a part of an interval are passed over quickly.
+        let is_fine = self.rules.interval.is_some_and(|interval| interval > self.cells.step());
         while requests.len() < max {
             if self.walk.is_some() {
                 self.walk_keys(requests, max).await?;

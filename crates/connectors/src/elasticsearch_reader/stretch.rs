@@ -12,7 +12,7 @@ use crate::task::Task;
 
 /// Cells that are counted at once, where cells follow the counts.
 const CELLS: i64 = 2_048;
-/// Cells that are counted at once where they are as fine as the resolution; an interval has half as many at most.
+/// Cells that are counted at once where an interval has many.
 const FINE_CELLS: i64 = 8_192;
 
 /// What was counted, and up to where.

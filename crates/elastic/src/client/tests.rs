@@ -90,6 +90,19 @@ async fn does_not_repeat_what_is_refused() {
 }
 
 #[tokio::test]
+async fn refuses_an_answer_that_is_too_large() {
+    let (client, served) = server(vec![(200, format!("\"{}\"", "x".repeat(998)))]).await;
+    let bounded = |bytes| Request::get("/x").answer_bytes_max(bytes);
+    assert_eq!(client.send(&bounded(1_000)).await.expect("it fits").body().len(), 1_000);
+    let error = client.send(&bounded(999)).await.expect_err("it does not");
+    assert_eq!((error.status(), served.load(Ordering::SeqCst)), (Some(413), 2));
+    assert_eq!(
+        error.to_string(),
+        "connection \"default\": GET /x was refused with 413: answer_too_large: the answer has more than 999 bytes"
+    );
+}
+
+#[tokio::test]
 async fn goes_to_the_next_node_when_one_is_away() {
     let (there, served) = server(vec![(200, "{}".to_owned())]).await;
     let gone = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("an address");
