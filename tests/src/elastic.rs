@@ -25,6 +25,10 @@ pub struct ElasticServer {
 
 impl ElasticServer {
     /// Starts a server; none, said loudly, where that cannot be done.
+    ///
+    /// # Panics
+    ///
+    /// When there is no room for its data.
     #[must_use]
     pub fn start() -> Option<Self> {
         let script = services().join("opensearch");

@@ -11,6 +11,7 @@ use super::*;
 use crate::{Bulk, BulkItem, Product};
 
 /// Serves answers in turn, the last one for ever; returns the client and the number of requests served.
+#[expect(clippy::disallowed_methods, reason = "the server of a test is a task of its own")]
 async fn server(answers: Vec<(u16, String)>) -> (Client, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -117,6 +118,7 @@ async fn goes_to_the_next_node_when_one_is_away() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the server of a test is a task of its own")]
 async fn waits_for_a_server_that_comes_back() {
     let place =
         TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("an address");

@@ -37,11 +37,18 @@ pub(super) struct Documents {
 }
 
 /// Whether something was written that searches may not see yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Unseen {
     is_some: AtomicBool,
     /// Held while searches are made to see it.
     refresh: Mutex<()>,
+}
+
+impl Default for Unseen {
+    /// Supposes that there is something: an earlier process may have written it just before its end.
+    fn default() -> Self {
+        Self { is_some: AtomicBool::new(true), refresh: Mutex::default() }
+    }
 }
 
 /// A document.

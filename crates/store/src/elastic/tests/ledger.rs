@@ -38,6 +38,18 @@ async fn begin(store: &ElasticStore, id: ExId) -> Writer {
 }
 
 #[tokio::test]
+async fn lists_what_was_written_just_before_a_sudden_end() {
+    for stage in Stage::all() {
+        let first = unsettled(&stage).await;
+        first.create_execution(execution(1)).await.unwrap();
+        drop(first);
+        let second = unsettled(&stage).await;
+        let listed = second.executions(ExecutionQuery::default()).await.unwrap();
+        assert_eq!(listed, [execution(1)]);
+    }
+}
+
+#[tokio::test]
 async fn returns_the_same_ledger_after_a_sudden_end() {
     for stage in Stage::all() {
         let id = execution(1).ex_id;
