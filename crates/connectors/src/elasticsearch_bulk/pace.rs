@@ -22,7 +22,7 @@ const CONCURRENCY: (usize, usize) = (2, 8);
 /// So many requests are looked at together.
 const EPOCH: usize = 8;
 /// Larger requests stay as long as an item costs no more than this against before.
-const HOLDS: f64 = 1.05;
+const HOLDS: f64 = 1.15;
 /// One more request at a time stays only where an item costs at most this against before.
 const PAYS: f64 = 0.95;
 /// Epochs until the next trial: after one that did not pay, and when nothing is left to try.
