@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use teraslice_tests::{
+    Stage,
     cluster::{Cluster, ClusterOptions, WAIT_MAX},
     elastic::{ElasticServer, connectors},
     tell,
@@ -123,6 +124,7 @@ fn indices_are_copied_once_however_the_run_went() {
     goes_on_by_itself_with_autorecover(&scene);
     goes_on_from_a_recovery(&scene);
     keeps_jobs_in_an_index_as_the_original_does(&scene);
+    moves_jobs_into_another_store_and_back(&scene);
 }
 
 fn copies_on_every_run(scene: &Scene) {
@@ -301,6 +303,34 @@ fn keeps_jobs_in_an_index_as_the_original_does(scene: &Scene) {
     });
     let record = scene.cluster.execution(&ex_id);
     assert_eq!(record["_slicer_stats"]["processed"], count);
+}
+
+fn moves_jobs_into_another_store_and_back(scene: &Scene) {
+    let stage = Stage::default();
+    let config = json!({
+        "terafoundation": {"connectors": connectors(scene.server.url())},
+        "teraslice": {"name": "moved", "state": {"connection": "sqlite"}},
+    });
+    stage.write("config.json", config.to_string());
+    let name = scene.cluster.name();
+    let run = |arguments: &[&str]| stage.run(&[arguments, &["-c", "config.json", "-o", "json"]].concat());
+    let count = |moved: &Value, key: &str| moved[key].as_u64().unwrap_or_else(|| panic!("no {key}: {moved}"));
+
+    let first = run(&["import", "--from", name]).json();
+    let (jobs, executions) = (count(&first, "jobs"), count(&first, "executions"));
+    assert!(jobs >= 8 && executions > jobs && count(&first, "slices") >= 6, "{first}");
+    assert_eq!((count(&first, "known"), &first["running"]), (0, &json!([])));
+    let again = run(&["import", "--from", name]).json();
+    assert_eq!((count(&again, "jobs"), count(&again, "executions"), count(&again, "slices")), (0, 0, 0));
+    assert_eq!(count(&again, "known"), jobs + executions);
+    let back = run(&["export", "--to", "moved"]).json();
+    assert_eq!((count(&back, "jobs"), count(&back, "executions")), (jobs, executions));
+    assert_eq!(count(&back, "slices"), count(&first, "slices"));
+    assert_eq!((scene.server.count("moved__jobs"), scene.server.count("moved__ex")), (jobs, executions));
+
+    let nowhere = run(&["import", "--from", name, "--connection", "nowhere"]);
+    assert_eq!(nowhere.code, Some(78), "{}", nowhere.stderr);
+    assert!(nowhere.stderr.contains("nowhere") && nowhere.stderr.contains("default"), "{}", nowhere.stderr);
 }
 
 /// Documents that the server has written since it started, in all indices.

@@ -331,7 +331,7 @@ fn keeps_its_word_when_the_master_dies_during_submit() {
         accepted.extend(sender.join().expect("the sender does not panic"));
         cluster.start_master();
     }
-    assert!(accepted.len() > 3, "{} jobs were accepted", accepted.len());
+    assert!(!accepted.is_empty(), "no job was accepted");
     for ex_id in &accepted {
         cluster.await_status(ex_id, &["completed"]);
     }

@@ -44,8 +44,12 @@ fn run(session: &Session, connection: &str, cluster: &str, is_import: bool) -> R
 }
 
 fn of_state(error: StateError) -> Failure {
+    let code = match error {
+        StateError::Connection(_) => exit_code::BAD_CONFIG,
+        StateError::Directory(_) | StateError::Indices { .. } => exit_code::STATE,
+    };
     let hint = error.hint();
-    Failure::new(exit_code::STATE, error).with_hint(hint)
+    Failure::new(code, error).with_hint(hint)
 }
 
 fn render(moved: &Moved) -> String {
