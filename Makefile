@@ -5,6 +5,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 TERASLICE := $(CARGO_TARGET_DIR)/release/teraslice
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
+# What `make test-store` runs.
+STORE_CASES ?= cluster faults golden scenarios
+
 .PHONY: help build assets demo test test-store bench fuzz lint docs
 
 help: ## lists the targets
@@ -30,8 +33,7 @@ endif
 	cd assets && CARGO_TARGET_DIR=$(CACHE)/assets-native-target cargo test --release
 
 test-store: build ## runs the cases of clusters with state on the search server TERASLICE_TEST_STORE
-	TERASLICE_TEST_STORE=$(TERASLICE_TEST_STORE) cargo test --release --workspace --test cluster --test faults --test golden \
-		--test scenarios -- --test-threads 1
+	TERASLICE_TEST_STORE=$(TERASLICE_TEST_STORE) cargo test --release --workspace $(STORE_CASES:%=--test %) -- --test-threads 1
 
 bench: build ## measures against a baseline in the same run, and prints one table
 	cargo bench --workspace --bench slicing --bench dispatch --bench dispatch_rpc --bench submit_latency \
