@@ -17,7 +17,7 @@ use teraslice_rpc::{
     secret::ClusterKey,
     store::{RemoteOptions, RemoteStore},
 };
-use teraslice_store::{ElasticOptions, ElasticStore, Shards, SqliteOptions, SqliteStore};
+use teraslice_store::{ElasticOptions, ElasticStore, Indices, Shards, SqliteOptions, SqliteStore};
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 const SLICES: u64 = 200_000;
@@ -106,16 +106,9 @@ async fn on_server(context: &Context) -> Option<Master> {
     let url = std::env::var(SERVER).ok()?;
     let settings = Settings { nodes: vec![url.parse().expect("an address")], ..Settings::default() };
     let client = Client::new("default", settings).expect("a client can be made");
-    let small = Shards { count: 1, replicas: 0 };
+    let indices = Indices::alike(Shards { count: 1, replicas: 0 });
     let name = format!("bench-{}", std::process::id());
-    let options = ElasticOptions {
-        jobs: small,
-        execution: small,
-        state: small,
-        analytics: small,
-        assets: small,
-        ..ElasticOptions::new(context.clone(), name)
-    };
+    let options = ElasticOptions { indices, ..ElasticOptions::new(context.clone(), name) };
     let store = ElasticStore::open(client, &options).await.expect("the server can keep state");
     Some(Master::start(Arc::new(store), context).await.expect("a port is free"))
 }

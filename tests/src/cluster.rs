@@ -629,12 +629,12 @@ impl Drop for Cluster {
     }
 }
 
-fn config_of_agent() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+pub(crate) fn config_of_agent() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
     let config = ureq::Agent::config_builder().http_status_as_error(false);
     config.timeout_global(Some(Duration::from_mins(5)))
 }
 
-fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
+pub(crate) fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
     let mut response = sent.ok()?;
     let status = response.status().as_u16();
     let text = response.body_mut().with_config().limit(256 << 20).read_to_string().ok()?;

@@ -1,15 +1,13 @@
 //! A real search server for a case: started, killed, started again, looked into.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{env, fs, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::{kill, root, tell};
+use crate::{
+    cluster::{Answer, answer, config_of_agent},
+    kill, root, tell,
+};
 
 /// Documents asked for at once when an index is looked through.
 const PAGE: usize = 10_000;
@@ -39,8 +37,7 @@ impl ElasticServer {
             );
             return None;
         }
-        let agent = ureq::Agent::config_builder().http_status_as_error(false);
-        let agent = agent.timeout_global(Some(Duration::from_mins(5))).build().new_agent();
+        let agent = config_of_agent().build().new_agent();
         let mut server = Self { script, folder, url: String::new(), agent };
         match server.up(&["--port", "0"]) {
             Ok(url) => server.url = url,
@@ -97,14 +94,15 @@ impl ElasticServer {
     ///
     /// When it is not answered.
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let Answer { status, body } =
+            self.send(method, path, "application/json", body.map(ToString::to_string).unwrap_or_default());
+        (status, body)
+    }
+
+    fn send(&self, method: &str, path: &str, kind: &str, body: String) -> Answer {
         let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
-        let request = request.header("content-type", "application/json");
-        let text = body.map(ToString::to_string).unwrap_or_default();
-        let sent = self.agent.run(request.body(text).expect("the request is one"));
-        let mut response = sent.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        let text = response.body_mut().with_config().limit(256 << 20).read_to_string();
-        let text = text.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        let request = request.header("content-type", kind).body(body).expect("the request is one");
+        answer(self.agent.run(request)).unwrap_or_else(|| panic!("{method} {path} is not answered"))
     }
 
     /// Sends a request that has to succeed.
@@ -124,12 +122,8 @@ impl ElasticServer {
     ///
     /// When one does not.
     pub fn bulk(&self, body: &str) {
-        let request = ureq::http::Request::builder().method("POST").uri(format!("{}/_bulk", self.url));
-        let request = request.header("content-type", "application/x-ndjson");
-        let sent = self.agent.run(request.body(body.to_owned()).expect("the request is one"));
-        let mut response = sent.expect("a bulk request is answered");
-        let text = response.body_mut().read_to_string().expect("a bulk request is answered");
-        assert!(text.contains("\"errors\":false"), "{text}");
+        let answer = self.send("POST", "/_bulk", "application/x-ndjson", body.to_owned());
+        assert_eq!(answer.body["errors"], false, "{}", answer.body);
     }
 
     /// Counts the documents of an index, those just written included.
@@ -209,5 +203,5 @@ pub fn connectors(url: &str) -> Value {
 /// Returns an example's file.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
-    Path::new(root()).join("examples").join(name)
+    root().join("examples").join(name)
 }

@@ -13,8 +13,6 @@ pub(crate) mod settings;
 mod slicer;
 mod stretch;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use teraslice_core::{
     operation::{Fetcher, OperationError, OperationInfo, OperationKind, Slicer, SlicerContext},
@@ -29,7 +27,6 @@ use teraslice_model::{
 use crate::elastic::check_connection;
 use count::IndexCounter;
 use fetcher::IndexFetcher;
-use query::Query;
 pub(crate) use settings::IndexReaderConfig;
 
 /// Reads the records of an index of Elasticsearch or OpenSearch by the dates in one of their fields.
@@ -81,9 +78,7 @@ impl Reader for ElasticsearchReader {
         operation: &OperationConfig,
         context: SlicerContext,
     ) -> Result<Vec<Box<dyn Slicer>>, OperationError> {
-        let client = self.connections.get(operation.connection.as_deref()).map_err(OperationError::job)?;
-        let query = Query::new(&config);
-        let counter = Arc::new(IndexCounter { client, index: config.index.clone(), query });
+        let counter = IndexCounter::connect(&self.connections, &config, operation)?;
         slicer::slicers(&config, &context, counter).await
     }
 
@@ -93,9 +88,7 @@ impl Reader for ElasticsearchReader {
         operation: &OperationConfig,
         context: WorkerContext,
     ) -> Result<Box<dyn Fetcher>, OperationError> {
-        let client = self.connections.get(operation.connection.as_deref()).map_err(OperationError::job)?;
-        let query = Query::new(&config);
-        Ok(Box::new(IndexFetcher::new(client, config.index, query, context.context)))
+        IndexFetcher::connect(&self.connections, &config, operation, context.context)
     }
 }
 

@@ -4,8 +4,6 @@ pub(crate) mod alphabet;
 mod slicer;
 pub(crate) mod walk;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use teraslice_core::{
     operation::{Fetcher, OperationError, OperationInfo, OperationKind, Slicer, SlicerContext},
@@ -19,9 +17,7 @@ use teraslice_model::{
 
 use crate::{
     elastic::check_connection,
-    elasticsearch_reader::{
-        IndexReaderConfig, count::IndexCounter, fetcher::IndexFetcher, query::Query, settings,
-    },
+    elasticsearch_reader::{IndexReaderConfig, count::IndexCounter, fetcher::IndexFetcher, settings},
 };
 
 /// Reads the records of an index of Elasticsearch or OpenSearch by the first characters of their ids.
@@ -77,9 +73,7 @@ impl Reader for IdReader {
         operation: &OperationConfig,
         context: SlicerContext,
     ) -> Result<Vec<Box<dyn Slicer>>, OperationError> {
-        let client = self.connections.get(operation.connection.as_deref()).map_err(OperationError::job)?;
-        let query = Query::new(&config);
-        let counter = Arc::new(IndexCounter { client, index: config.index.clone(), query });
+        let counter = IndexCounter::connect(&self.connections, &config, operation)?;
         slicer::slicers(&config, &context, counter)
     }
 
@@ -89,9 +83,7 @@ impl Reader for IdReader {
         operation: &OperationConfig,
         context: WorkerContext,
     ) -> Result<Box<dyn Fetcher>, OperationError> {
-        let client = self.connections.get(operation.connection.as_deref()).map_err(OperationError::job)?;
-        let query = Query::new(&config);
-        Ok(Box::new(IndexFetcher::new(client, config.index, query, context.context)))
+        IndexFetcher::connect(&self.connections, &config, operation, context.context)
     }
 }
 

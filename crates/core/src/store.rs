@@ -215,6 +215,30 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     async fn audit(&self, page: Page) -> Result<Vec<AuditEntry>, StoreError>;
 }
 
+/// Slices that are read at once.
+const SLICES_LEN: u64 = 5_000;
+
+/// Returns all slices of an execution in one state.
+///
+/// # Errors
+///
+/// [`StoreError::NotFound`] when there is no such execution.
+pub async fn all_slices(
+    store: &dyn StateStore,
+    id: ExId,
+    state: SliceState,
+) -> Result<Vec<SliceRecord>, StoreError> {
+    let mut all = Vec::new();
+    loop {
+        let page = Page { from: all.len() as u64, size: SLICES_LEN };
+        let found = store.slices(id, state, page).await?;
+        if found.is_empty() {
+            return Ok(all);
+        }
+        all.extend(found);
+    }
+}
+
 /// Which dead letters are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Letters {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use teraslice_core::store::{
-    ExecutionQuery, Flush, JobQuery, Page, SliceRecord, Sort, StateStore, StoreError, Writer,
+    ExecutionQuery, Flush, JobQuery, Page, Sort, StateStore, StoreError, Writer, all_slices,
 };
 use teraslice_model::{execution::Execution, id::ExId, slice::SliceState};
 
@@ -78,13 +78,14 @@ async fn copy_execution(
     }
     let ledger = from.ledger(ex_id).await?;
     let mut slices = ledger.unfinished;
-    slices.extend(failed(from, ex_id).await?);
+    slices.extend(all_slices(from, ex_id, SliceState::Error).await?);
     match to.create_execution(execution).await {
         Ok(()) => moved.executions += 1,
         Err(StoreError::Conflict { .. }) => {
             moved.known += 1;
             // An earlier move may have broken off before the slices.
-            let there = to.ledger(ex_id).await?.unfinished.len() + failed(to, ex_id).await?.len();
+            let there = to.ledger(ex_id).await?.unfinished.len()
+                + all_slices(to, ex_id, SliceState::Error).await?.len();
             if there >= slices.len() {
                 return Ok(());
             }
@@ -94,19 +95,6 @@ async fn copy_execution(
     moved.slices += slices.len() as u64;
     let flush = Flush { slices, checkpoints: ledger.checkpoints, totals: ledger.totals, ..Flush::default() };
     to.append(ex_id, writer, flush).await
-}
-
-async fn failed(from: &dyn StateStore, ex_id: ExId) -> Result<Vec<SliceRecord>, StoreError> {
-    let mut all = Vec::new();
-    loop {
-        let page = Page { from: all.len() as u64, size: PAGE };
-        let found = from.slices(ex_id, SliceState::Error, page).await?;
-        let is_last = (found.len() as u64) < PAGE;
-        all.extend(found);
-        if is_last {
-            return Ok(all);
-        }
-    }
 }
 
 fn oldest_first() -> Option<Sort> {

@@ -39,7 +39,7 @@ use teraslice_model::{
     slice::SliceState,
 };
 
-pub use options::{ElasticOptions, Rollover, Shards};
+pub use options::{ElasticOptions, Indices, Rollover, Shards};
 
 use crate::rules;
 use inner::Inner;

@@ -9,6 +9,6 @@ pub mod memory;
 mod rules;
 pub mod sqlite;
 
-pub use elastic::{ElasticOptions, ElasticStore, Rollover, Shards};
+pub use elastic::{ElasticOptions, ElasticStore, Indices, Rollover, Shards};
 pub use memory::MemoryStore;
 pub use sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};

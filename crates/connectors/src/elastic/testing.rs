@@ -11,10 +11,11 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, http::StatusCode, http::Uri, response::IntoResponse, routing::any};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use teraslice_core::conformance::fake;
 use teraslice_elastic::{Client, Connections, Request, index_path};
 use teraslice_model::{
-    job::{CheckedJob, Encoding, Lifecycle, OperationConfig, Resources, Sandbox},
+    job::{CheckedJob, Lifecycle, OperationConfig},
     timestamp::Timestamp,
 };
 use tokio::net::TcpListener;
@@ -163,40 +164,11 @@ pub(crate) fn connections(address: &str) -> Connections {
 }
 
 pub(crate) fn operation(op: &str, settings: &Value) -> OperationConfig {
-    OperationConfig {
-        op: op.to_owned(),
-        asset: None,
-        encoding: Encoding::Json,
-        dead_letter_action: None,
-        api_name: None,
-        connection: None,
-        settings: settings.as_object().cloned().unwrap_or_default(),
-    }
+    fake::operation(op, settings.clone())
 }
 
 pub(crate) fn job(lifecycle: Lifecycle, slicers: u32) -> CheckedJob {
-    CheckedJob {
-        name: "test".to_owned(),
-        lifecycle,
-        operations: Vec::new(),
-        apis: Vec::new(),
-        assets: Vec::new(),
-        workers: 1,
-        slicers,
-        max_retries: 0,
-        analytics: true,
-        probation_window: std::time::Duration::ZERO,
-        autorecover: false,
-        active: true,
-        stateful: false,
-        labels: std::collections::BTreeMap::new(),
-        env_vars: std::collections::BTreeMap::new(),
-        log_level: None,
-        sandbox: Sandbox::default(),
-        resources: Resources::default(),
-        extra: Map::new(),
-        document: Map::new(),
-    }
+    CheckedJob { lifecycle, slicers, ..fake::job(Vec::new(), Vec::new()) }
 }
 
 /// Returns a slice of an execution that is always the same.

@@ -1,15 +1,18 @@
 //! Counts records on the server.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use teraslice_core::operation::OperationError;
-use teraslice_elastic::{Client, Error, Request, index_path};
-use teraslice_model::problem::Problem;
+use teraslice_elastic::{Client, Connections, Error, Request, index_path};
+use teraslice_model::{job::OperationConfig, problem::Problem};
 
-use super::query::{Part, Query, key};
+use super::{
+    IndexReaderConfig,
+    query::{Part, Query, key},
+};
 use crate::elastic::{PATIENCE, failed};
 
 /// The first and the last date that all servers can read: of the years 1 and 9999.
@@ -112,6 +115,16 @@ struct Bucket {
 }
 
 impl IndexCounter {
+    /// Makes the counter of an operation.
+    pub(crate) fn connect(
+        connections: &Connections,
+        config: &IndexReaderConfig,
+        operation: &OperationConfig,
+    ) -> Result<Arc<Self>, OperationError> {
+        let client = connections.get(operation.connection.as_deref()).map_err(OperationError::job)?;
+        Ok(Arc::new(Self { client, index: config.index.clone(), query: Query::new(config) }))
+    }
+
     async fn search(&self, body: &Value) -> Result<Answer, OperationError> {
         let path = format!(
             "{}/_search?allow_partial_search_results=false&filter_path=hits.total,aggregations.*.value,\

@@ -14,11 +14,12 @@ use teraslice_core::{
     context::Context,
     operation::{Fetched, Fetcher, OperationError, RecordStream, SliceContext},
 };
-use teraslice_elastic::{Client, Request, index_path};
-use teraslice_model::{batch::Batch, problem::Problem, timestamp::Timestamp};
+use teraslice_elastic::{Client, Connections, Request, index_path};
+use teraslice_model::{batch::Batch, job::OperationConfig, problem::Problem, timestamp::Timestamp};
 use tokio::sync::OnceCell;
 
 use super::{
+    IndexReaderConfig,
     hits::Page,
     query::{Part, Query},
     search::{Search, Ways},
@@ -69,8 +70,16 @@ struct SliceRequest {
 }
 
 impl IndexFetcher {
-    pub(crate) fn new(client: Client, index: String, query: Query, context: Context) -> Self {
-        Self { source: Arc::new(Source::new(client, index, query, context)), window: OnceCell::new() }
+    /// Makes the fetcher of an operation.
+    pub(crate) fn connect(
+        connections: &Connections,
+        config: &IndexReaderConfig,
+        operation: &OperationConfig,
+        context: Context,
+    ) -> Result<Box<dyn Fetcher>, OperationError> {
+        let client = connections.get(operation.connection.as_deref()).map_err(OperationError::job)?;
+        let source = Source::new(client, config.index.clone(), Query::new(config), context);
+        Ok(Box::new(Self { source: Arc::new(source), window: OnceCell::new() }))
     }
 }
 

@@ -1,7 +1,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use teraslice_core::{
-    conformance::{self, reader::Source},
+    conformance::{self, fake, reader::Source},
     context::Context,
     operation::SliceContext,
 };
@@ -19,32 +19,6 @@ fn config(path: &Path, more: &str) -> FileReaderConfig {
     serde_json::from_str(&format!("{{\"path\":{path:?}{more}}}")).unwrap()
 }
 
-fn job() -> Arc<CheckedJob> {
-    use teraslice_model::job::{Lifecycle, Resources, Sandbox};
-    Arc::new(CheckedJob {
-        name: "test".to_owned(),
-        lifecycle: Lifecycle::Once,
-        operations: Vec::new(),
-        apis: Vec::new(),
-        assets: Vec::new(),
-        workers: 1,
-        slicers: 1,
-        max_retries: 0,
-        analytics: true,
-        probation_window: std::time::Duration::ZERO,
-        autorecover: false,
-        active: true,
-        stateful: false,
-        labels: std::collections::BTreeMap::new(),
-        env_vars: std::collections::BTreeMap::new(),
-        log_level: None,
-        sandbox: Sandbox::default(),
-        resources: Resources::default(),
-        extra: serde_json::Map::new(),
-        document: serde_json::Map::new(),
-    })
-}
-
 fn slicer(config: &FileReaderConfig, position: Option<Request>) -> slicer::FileSlicer {
     let checkpoint = Checkpoint { slicer_id: 0, order: 1, position, is_exhausted: false };
     let context = SlicerContext {
@@ -53,7 +27,7 @@ fn slicer(config: &FileReaderConfig, position: Option<Request>) -> slicer::FileS
         lifecycle: teraslice_model::job::Lifecycle::Once,
         slicers: 1,
         workers: 1,
-        job: job(),
+        job: Arc::new(fake::job(Vec::new(), Vec::new())),
         checkpoints: vec![checkpoint],
         store: None,
     };
@@ -318,16 +292,8 @@ fn says_what_is_wrong_with_its_settings() {
         ),
     ];
     for (more, message) in cases {
-        let job = job();
-        let operation = OperationConfig {
-            op: "file_reader".to_owned(),
-            asset: None,
-            encoding: teraslice_model::job::Encoding::Json,
-            dead_letter_action: None,
-            api_name: None,
-            connection: None,
-            settings: serde_json::Map::new(),
-        };
+        let job = fake::job(Vec::new(), Vec::new());
+        let operation = fake::operation("file_reader", json!({}));
         let problems = FileReader.check(&config(path, more), &operation, &job);
         assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), [message]);
     }

@@ -3,14 +3,10 @@
 use teraslice_model::{
     checkpoint::Checkpoint,
     execution::{Cleanup, Execution},
-    id::ExId,
     slice::SliceState,
 };
 
-use crate::store::{Flush, Ledger, Page, SliceRecord, StateStore, StoreError, Totals, Writer};
-
-/// Slices of an earlier execution are read in portions of this size.
-const PAGE_LEN: u64 = 5_000;
+use crate::store::{Flush, Ledger, SliceRecord, StateStore, StoreError, Totals, Writer, all_slices};
 
 /// Returns the ledger to start from.
 ///
@@ -43,25 +39,13 @@ pub(super) async fn prepare(
         slices.extend(theirs.unfinished);
     }
     if cleanup != Some(Cleanup::Pending) {
-        slices.extend(failed(store, earlier).await?);
+        slices.extend(all_slices(store, earlier, SliceState::Error).await?);
     }
     let slices: Vec<_> = slices.into_iter().map(renewed).collect();
     tracing::info!(ex_id = %execution.ex_id, %earlier, slices = slices.len(), "recovering slices");
     let flush = Flush { slices, checkpoints, dead_letters: Vec::new(), totals: Totals::default() };
     store.append(execution.ex_id, writer, flush).await?;
     store.ledger(execution.ex_id).await
-}
-
-async fn failed(store: &dyn StateStore, ex_id: ExId) -> Result<Vec<SliceRecord>, StoreError> {
-    let mut all = Vec::new();
-    loop {
-        let page = Page { from: all.len() as u64, size: PAGE_LEN };
-        let found = store.slices(ex_id, SliceState::Error, page).await?;
-        if found.is_empty() {
-            return Ok(all);
-        }
-        all.extend(found);
-    }
 }
 
 fn renewed(record: SliceRecord) -> SliceRecord {

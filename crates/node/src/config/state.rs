@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use teraslice_elastic::Connections;
 use teraslice_model::problem::Problem;
-use teraslice_store::{Rollover, Shards};
+use teraslice_store::{Indices, Rollover, Shards};
 
 use super::{keys::Report, values::Set};
 
@@ -19,18 +19,8 @@ const DEFAULT: &str = "default";
 pub struct StateConfig {
     /// The connection to Elasticsearch or OpenSearch; absent: SQLite in the state directory.
     pub connection: Option<String>,
-    /// `index_settings.jobs`.
-    pub jobs: Shards,
-    /// `index_settings.execution`.
-    pub execution: Shards,
-    /// `index_settings.state`.
-    pub state: Shards,
-    /// `index_settings.analytics`.
-    pub analytics: Shards,
-    /// `index_settings.assets`.
-    pub assets: Shards,
-    /// How often there is a new index for slices (`index_rollover_frequency.state`).
-    pub rollover: Rollover,
+    /// How the indices there are made (`index_settings`, `index_rollover_frequency`).
+    pub indices: Indices,
 }
 
 impl StateConfig {
@@ -63,10 +53,15 @@ impl StateConfig {
             }
         };
         let mut shards = |store: &str| shards(object("index_settings"), store, report);
-        let (jobs, execution, state) = (shards("jobs"), shards("execution"), shards("state"));
-        let (analytics, assets) = (shards("analytics"), shards("assets"));
-        let rollover = rollover(object("index_rollover_frequency"), report);
-        Self { connection, jobs, execution, state, analytics, assets, rollover }
+        let indices = Indices {
+            jobs: shards("jobs"),
+            execution: shards("execution"),
+            state: shards("state"),
+            analytics: shards("analytics"),
+            assets: shards("assets"),
+            rollover: rollover(object("index_rollover_frequency"), report),
+        };
+        Self { connection, indices }
     }
 }
 

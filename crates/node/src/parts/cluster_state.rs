@@ -81,16 +81,8 @@ impl Parts {
         context: &Context,
     ) -> Result<Arc<dyn StateStore>, StateError> {
         let client = self.config.elastic.get(Some(connection)).map_err(StateError::Connection)?;
-        let settings = &self.config.state;
-        let options = ElasticOptions {
-            jobs: settings.jobs,
-            execution: settings.execution,
-            state: settings.state,
-            analytics: settings.analytics,
-            assets: settings.assets,
-            rollover: settings.rollover,
-            ..ElasticOptions::new(context.clone(), name)
-        };
+        let indices = self.config.state.indices;
+        let options = ElasticOptions { indices, ..ElasticOptions::new(context.clone(), name) };
         let deadline = Instant::now() + SERVER_MAX;
         loop {
             match ElasticStore::open(client.clone(), &options).await {

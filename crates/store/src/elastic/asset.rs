@@ -5,7 +5,7 @@ use teraslice_core::store::StoreError;
 use teraslice_model::asset::AssetRecord;
 
 use super::{
-    documents::{Query, Scan},
+    documents::{Query, SCAN_LEN},
     index::Index,
     inner::Inner,
     list::readable,
@@ -43,15 +43,13 @@ impl Inner {
             // The original keeps bundles in the documents.
             source: json!({"excludes": ["blob"]}),
         };
-        let mut scan = Scan::new(&query);
         let mut assets = Vec::new();
-        loop {
-            let found = self.documents.next(&mut scan).await?;
-            if found.is_empty() {
-                return Ok(assets);
-            }
-            assets.extend(found.iter().filter_map(|document| readable(record::read_asset(document))));
-        }
+        let take = |document| {
+            assets.extend(readable(record::read_asset(&document)));
+            Ok(())
+        };
+        self.documents.each(&query, SCAN_LEN, take).await?;
+        Ok(assets)
     }
 
     pub(super) async fn delete_asset(&self, id: &str) -> Result<(), StoreError> {

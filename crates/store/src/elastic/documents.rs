@@ -20,7 +20,7 @@ use super::{
 /// What a search returns at most, skipped documents included.
 pub(super) const WINDOW: u64 = 10_000;
 /// Documents that are read at once where all of a list are looked at.
-const SCAN_LEN: u64 = 1_000;
+pub(super) const SCAN_LEN: u64 = 1_000;
 /// How long a bulk request goes on trying.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What is asked back of a search.
@@ -293,6 +293,20 @@ impl Documents {
             found.extend(self.next_of(&mut scan, wanted).await?);
         }
         Ok(found)
+    }
+
+    /// Takes every document of a list, `size` at once.
+    pub(super) async fn each(
+        &self,
+        query: &Query,
+        size: u64,
+        mut take: impl FnMut(Document) -> Result<(), StoreError> + Send,
+    ) -> Result<(), StoreError> {
+        let mut scan = Scan::new(query);
+        while !scan.is_done {
+            self.next_of(&mut scan, size).await?.into_iter().try_for_each(&mut take)?;
+        }
+        Ok(())
     }
 
     /// Returns the next part of a list: none at its end.

@@ -89,18 +89,19 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(options: &ElasticOptions) -> Self {
+        let indices = &options.indices;
         let shards = |index| match index {
-            Index::Jobs => options.jobs,
-            Index::Executions => options.execution,
-            Index::Assets => options.assets,
-            Index::State => options.state,
-            Index::Analytics => options.analytics,
+            Index::Jobs => indices.jobs,
+            Index::Executions => indices.execution,
+            Index::Assets => indices.assets,
+            Index::State => indices.state,
+            Index::Analytics => indices.analytics,
             // The entries of a journal are seen in their order, which holds within a shard.
-            Index::Ledger => Shards { count: 1, replicas: options.state.replicas },
-            Index::DeadLetters => options.state,
-            Index::Access => Shards { count: 1, replicas: options.jobs.replicas },
+            Index::Ledger => Shards { count: 1, replicas: indices.state.replicas },
+            Index::DeadLetters => indices.state,
+            Index::Access => Shards { count: 1, replicas: indices.jobs.replicas },
         };
-        Self { cluster: options.name.clone(), shards: Index::ALL.map(shards), rollover: options.rollover }
+        Self { cluster: options.name.clone(), shards: Index::ALL.map(shards), rollover: indices.rollover }
     }
 
     /// Returns the name of an index of which there is one.

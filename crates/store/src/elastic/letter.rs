@@ -12,7 +12,7 @@ use teraslice_model::{
 };
 
 use super::{
-    documents::{Query, Scan},
+    documents::{Document, Query, SCAN_LEN},
     index::Index,
     inner::Inner,
     journal::{Letter, Stale},
@@ -70,7 +70,7 @@ impl Inner {
             Letters::ReplayedIn(replay) => conditions.push(json!({"term": {"replayed_in": replay}})),
         }
         let found = self.documents.part(&by_number(conditions, json!(true)), page).await?;
-        found.iter().map(super::documents::Document::parse).collect()
+        found.iter().map(Document::parse).collect()
     }
 
     pub(super) async fn claim_dead_letters(&self, id: ExId, claim: &Claim) -> Result<u64, StoreError> {
@@ -159,20 +159,15 @@ impl Inner {
         let slices: Vec<_> = by_slice.keys().collect();
         let conditions = vec![json!({"term": {"ex_id": id}}), json!({"terms": {"slice_id": slices}})];
         let query = by_number(conditions, json!(["slice_id", "number"]));
-        let mut scan = Scan::new(&query);
         let mut earlier = Vec::new();
-        loop {
-            let found = self.documents.next(&mut scan).await?;
-            if found.is_empty() {
-                return Ok(earlier);
-            }
-            for document in found {
-                let Of { slice_id, number } = document.parse()?;
-                if let Some(stale) = by_slice.get(&slice_id).filter(|stale| number < stale.before) {
-                    earlier.push((document.id, *stale));
-                }
-            }
-        }
+        let take = |document: Document| {
+            let Of { slice_id, number } = document.parse()?;
+            let stale = by_slice.get(&slice_id).filter(|stale| number < stale.before);
+            earlier.extend(stale.map(|stale| (document.id, *stale)));
+            Ok(())
+        };
+        self.documents.each(&query, SCAN_LEN, take).await?;
+        Ok(earlier)
     }
 }
 

@@ -6,7 +6,7 @@ use teraslice_model::execution::{Execution, JobRecord};
 use teraslice_model::filter::Filter;
 
 use super::{
-    documents::{Document, Query, Scan, WINDOW},
+    documents::{Document, Query, SCAN_LEN, Scan, WINDOW},
     index::Index,
     inner::Inner,
     record::{self, NUMBER},
@@ -46,18 +46,14 @@ impl Inner {
         self.documents.refresh(Index::Executions).await?;
         let source = json!(["_slicer_stats"]);
         let query = Query { source, ..newest_first(Index::Executions, "ex_id", json!({"match_all": {}})) };
-        let mut scan = Scan::new(&query);
         let mut sums = Sums::default();
-        loop {
-            let found = self.documents.next(&mut scan).await?;
-            if found.is_empty() {
-                return Ok(sums);
-            }
-            for document in found {
-                let fields: Value = document.parse()?;
-                rules::add(&mut sums, rules::part_of_sums(&record::read_stats(&fields["_slicer_stats"])));
-            }
-        }
+        let take = |document: Document| {
+            let fields: Value = document.parse()?;
+            rules::add(&mut sums, rules::part_of_sums(&record::read_stats(&fields["_slicer_stats"])));
+            Ok(())
+        };
+        self.documents.each(&query, SCAN_LEN, take).await?;
+        Ok(sums)
     }
 
     /// Lists documents; those that cannot be read are left out.

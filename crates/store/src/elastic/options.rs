@@ -12,6 +12,18 @@ pub struct ElasticOptions {
     pub context: Context,
     /// The cluster's name; that of every index begins with it.
     pub name: String,
+    /// How the indices are made.
+    pub indices: Indices,
+    /// The least time from the start of one append of an execution to that of the next; what comes meanwhile goes together
+    /// into the next (default 100 ms).
+    pub append_interval: Duration,
+    /// How long finished slices may wait for their records in `<name>__state-*` (default 1 s).
+    pub settle_interval: Duration,
+}
+
+/// How the indices of a cluster are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Indices {
     /// The shards of `<name>__jobs`.
     pub jobs: Shards,
     /// The shards of `<name>__ex`.
@@ -24,11 +36,6 @@ pub struct ElasticOptions {
     pub assets: Shards,
     /// How often there is a new index for slices (default monthly).
     pub rollover: Rollover,
-    /// The least time from the start of one append of an execution to that of the next; what comes meanwhile goes together
-    /// into the next (default 100 ms).
-    pub append_interval: Duration,
-    /// How long finished slices may wait for their records in `<name>__state-*` (default 1 s).
-    pub settle_interval: Duration,
 }
 
 /// The shards of an index.
@@ -56,18 +63,27 @@ impl ElasticOptions {
     /// Returns the defaults for the cluster `name`.
     #[must_use]
     pub fn new(context: Context, name: impl Into<String>) -> Self {
-        let shards = Shards::default();
         Self {
             context,
             name: name.into(),
+            indices: Indices::default(),
+            append_interval: Duration::from_millis(100),
+            settle_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Indices {
+    /// Returns indices that all have the same shards.
+    #[must_use]
+    pub fn alike(shards: Shards) -> Self {
+        Self {
             jobs: shards,
             execution: shards,
             state: shards,
             analytics: shards,
             assets: shards,
             rollover: Rollover::default(),
-            append_interval: Duration::from_millis(100),
-            settle_interval: Duration::from_secs(1),
         }
     }
 }

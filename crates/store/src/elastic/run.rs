@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    documents::{Document, Query, Scan},
+    documents::{Document, Query},
     entry::{Entry, FORMAT, entry_id},
     error::unreadable,
     execution::Head,
@@ -318,17 +318,13 @@ impl Inner {
             sort: json!([{"seq": "asc"}]),
             source: json!(true),
         };
-        let mut scan = Scan::new(&query);
         let mut entries = Vec::new();
-        loop {
-            let found = self.documents.next_of(&mut scan, LOAD_LEN).await?;
-            if found.is_empty() {
-                return Ok(entries);
-            }
-            for document in &found {
-                entries.push(read(document)?);
-            }
-        }
+        let take = |document: Document| {
+            entries.push(read(&document)?);
+            Ok(())
+        };
+        self.documents.each(&query, LOAD_LEN, take).await?;
+        Ok(entries)
     }
 
     /// Becomes the store that writes: leaves a barrier, so that the one that did collides with it.

@@ -12,7 +12,7 @@ use teraslice_model::{
 use std::sync::Arc;
 
 use super::{
-    documents::{Document, Query, Scan, WINDOW},
+    documents::{Document, Query, SCAN_LEN, Scan, WINDOW},
     entry::Line,
     index::{Index, Layout},
     inner::Inner,
@@ -118,20 +118,15 @@ impl Inner {
             sort: json!([{"slice_id": "asc"}]),
             source: json!(true),
         };
-        let mut scan = Scan::new(&query);
         let mut lines = Vec::new();
-        loop {
-            let found = self.documents.next(&mut scan).await?;
-            if found.is_empty() {
-                return Ok(lines);
-            }
-            for document in &found {
-                if let Some(record) = readable(read(document)) {
-                    let home = Some(document.index.as_str().into());
-                    lines.push(Line { record: record.slice, home });
-                }
-            }
-        }
+        let take = |document: Document| {
+            let home = Some(document.index.as_str().into());
+            let line = |record: ErrorRecord| Line { record: record.slice, home };
+            lines.extend(readable(read(&document)).map(line));
+            Ok(())
+        };
+        self.documents.each(&query, SCAN_LEN, take).await?;
+        Ok(lines)
     }
 
     pub(super) async fn slices(

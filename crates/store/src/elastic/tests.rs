@@ -68,13 +68,8 @@ impl Stage {
     }
 
     fn options(&self) -> ElasticOptions {
-        let shards = Shards { count: 1, replicas: 0 };
         ElasticOptions {
-            jobs: shards,
-            execution: shards,
-            state: shards,
-            analytics: shards,
-            assets: shards,
+            indices: Indices::alike(Shards { count: 1, replicas: 0 }),
             append_interval: Duration::ZERO,
             ..ElasticOptions::new(Context::system(), &self.name)
         }

@@ -15,7 +15,7 @@ use teraslice_model::{
     timestamp::Timestamp,
 };
 
-use super::super::*;
+use super::super::{query::Query, *};
 use crate::elastic::testing::{
     Index, checkpoint, indices, operation, settings as settings_of_index, slice, slicer_context, slices,
 };
