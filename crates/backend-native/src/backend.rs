@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use teraslice_core::{
     backend::{
         BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, Retire, Retired, Role,
-        Scope, Snapshot, StopBackend,
+        Scope, Snapshot, StopBackend, hints, revisions::Revisions,
     },
     context::Context,
 };
@@ -23,9 +23,8 @@ use teraslice_model::{
 use tokio::{sync::broadcast, time::timeout};
 
 use crate::{
-    child, hints,
+    child,
     processes::{Processes, make_private},
-    revisions::Revisions,
     tasks::{Launcher, Tasks},
     template::ProcessTemplate,
     unused,

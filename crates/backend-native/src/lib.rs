@@ -6,12 +6,10 @@
 
 mod backend;
 pub mod child;
-mod hints;
 pub mod limits;
 pub mod nodes;
 mod pidfd;
 mod processes;
-mod revisions;
 pub mod socket;
 mod tasks;
 mod template;

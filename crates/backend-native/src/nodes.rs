@@ -31,7 +31,7 @@ use futures::stream::BoxStream;
 use teraslice_core::{
     backend::{
         BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, Retire, Retired, Scope,
-        Snapshot, StopBackend,
+        Snapshot, StopBackend, hints,
     },
     context::Context,
 };
@@ -50,7 +50,7 @@ use self::{
     cluster::{Cluster, Moment},
     message::{FromNode, ProcessSpec, ToNode},
 };
-use crate::{hints, unused};
+use crate::unused;
 
 /// What was killed has to be gone after this.
 const KILL_MAX: Duration = Duration::from_secs(10);

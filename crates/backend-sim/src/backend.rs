@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures::{StreamExt, future::BoxFuture, stream, stream::BoxStream};
+use futures::{future::BoxFuture, stream::BoxStream};
 use teraslice_core::{
     backend::{
         BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, ExitReason, Instance,
-        InstanceId, Phase, Retire, Retired, Role, Scope, Snapshot, StopBackend,
+        InstanceId, Phase, Retire, Retired, Role, Scope, Snapshot, StopBackend, hints,
     },
     context::Context,
 };
@@ -21,9 +21,6 @@ use teraslice_model::{
 };
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
-
-/// Hints that wait for a slow reader; a reader that misses some is told to look again.
-const EVENTS_MAX: usize = 64;
 
 /// What an instance is started for.
 #[derive(Clone, Debug)]
@@ -78,7 +75,7 @@ impl SimBackend {
     /// Makes an empty cluster.
     #[must_use]
     pub fn new(context: Context, launch: Launch) -> Self {
-        let (events, _) = broadcast::channel(EVENTS_MAX);
+        let events = hints::channel();
         Self { context, launch, state: Arc::default(), events }
     }
 
@@ -225,14 +222,7 @@ impl ClusterBackend for SimBackend {
     }
 
     fn events(&self) -> BoxStream<'static, BackendEvent> {
-        let hints = stream::unfold(self.events.subscribe(), |mut hints| async {
-            match hints.recv().await {
-                Ok(hint) => Some((hint, hints)),
-                Err(broadcast::error::RecvError::Lagged(_)) => Some((BackendEvent::Resync, hints)),
-                Err(broadcast::error::RecvError::Closed) => None,
-            }
-        });
-        stream::once(async { BackendEvent::Resync }).chain(hints).boxed()
+        hints::stream(&self.events)
     }
 
     async fn stop(&self, how: StopBackend) -> Result<(), BackendError> {

@@ -1,5 +1,8 @@
 //! Cluster backends: where controllers and workers run.
 
+pub mod hints;
+pub mod revisions;
+
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::stream::BoxStream;

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod keys;
+mod kubernetes;
 mod logs;
 mod reference;
 mod show;
@@ -17,6 +18,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use teraslice_backend_k8s::KubernetesSettings;
 use teraslice_elastic::Connections;
 use teraslice_model::{
     job::{CheckEnvironment, Format, TextError},
@@ -28,9 +30,11 @@ use keys::check_section;
 pub use logs::LogConfig;
 pub use reference::reference;
 pub use state::StateConfig;
-use values::{duration, flag, names, text};
+use values::{duration, names, text};
 pub use wasm::WasmConfig;
 
+/// The cluster backends.
+const BACKENDS: [&str; 3] = ["native", "kubernetes", "kubernetesV2"];
 /// The variable that names the configuration file.
 const VARIABLE: &str = "TERAFOUNDATION_CONFIG";
 /// Where a file is looked for that nobody has named.
@@ -63,8 +67,8 @@ pub struct Config {
     pub autoload_directory: PathBuf,
     /// The backend (`teraslice.cluster_manager_type`, default `native`).
     pub cluster_manager_type: String,
-    /// Whether jobs may override pod specifications (`teraslice.kubernetes_overrides_enabled`).
-    pub overrides_enabled: bool,
+    /// What pods are made with, on Kubernetes (`teraslice.kubernetes_*` and others).
+    pub kubernetes: KubernetesSettings,
     /// Environment of every worker (`teraslice.env_vars`).
     pub env_vars: BTreeMap<String, String>,
     /// The sandbox of assets (`teraslice.wasm`).
@@ -153,12 +157,17 @@ impl Config {
         let cluster = ClusterConfig::of(&ours, &foundation, &mut report);
         let elastic = values::elastic(foundation.get("connectors").copied(), &mut report);
         let logs = LogConfig::of(&foundation, &mut report);
+        let kubernetes = kubernetes::settings(&ours, &cluster, &mut report);
         let state = StateConfig::of(&ours, foundation.contains_key("connectors"), &elastic, &mut report);
+        check_backend(&ours, &mut report);
         if !report.problems.is_empty() {
             return Err(ConfigError::Wrong { path, problems: report.problems });
         }
         let defaults = Self::default();
         let folder = |key| text(&ours, key).map(PathBuf::from);
+        let shutdown_timeout = duration(&ours, "shutdown_timeout").unwrap_or(defaults.shutdown_timeout);
+        let env_vars: BTreeMap<_, _> =
+            ours.get("env_vars").map(|vars| values::text_map(vars)).unwrap_or_default();
         Ok(Self {
             warnings: report.warnings,
             without_effect: without_effect(ours.keys().chain(foundation.keys())),
@@ -173,13 +182,13 @@ impl Config {
             autoload_directory: folder("autoload_directory").unwrap_or(defaults.autoload_directory),
             cluster_manager_type: text(&ours, "cluster_manager_type")
                 .unwrap_or(defaults.cluster_manager_type),
-            overrides_enabled: flag(&ours, "kubernetes_overrides_enabled"),
-            env_vars: ours.get("env_vars").map(|vars| values::text_map(vars)).unwrap_or_default(),
+            kubernetes: KubernetesSettings { env_vars: env_vars.clone(), shutdown_timeout, ..kubernetes },
+            env_vars,
             wasm,
             slicer_timeout: duration(&ours, "slicer_timeout").unwrap_or(defaults.slicer_timeout),
             worker_disconnect_timeout: duration(&ours, "worker_disconnect_timeout")
                 .unwrap_or(defaults.worker_disconnect_timeout),
-            shutdown_timeout: duration(&ours, "shutdown_timeout").unwrap_or(defaults.shutdown_timeout),
+            shutdown_timeout,
             cluster,
             path: Some(path),
         })
@@ -192,9 +201,25 @@ impl Config {
         CheckEnvironment {
             known_connections: self.connections.clone(),
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-            is_kubernetes: self.cluster_manager_type.starts_with("kubernetes"),
-            overrides_enabled: self.overrides_enabled,
+            is_kubernetes: self.is_kubernetes(),
+            overrides_enabled: self.kubernetes.has_overrides,
         }
+    }
+
+    /// Tells whether controllers and workers are pods (`cluster_manager_type: kubernetes`, or `kubernetesV2`).
+    #[must_use]
+    pub fn is_kubernetes(&self) -> bool {
+        matches!(self.cluster_manager_type.as_str(), "kubernetes" | "kubernetesV2")
+    }
+
+    /// Returns where compiled assets are kept: with the assets where pods share them, else with this user's caches.
+    #[must_use]
+    pub fn compile_cache(&self) -> Option<PathBuf> {
+        let folder = match self.is_kubernetes() && self.kubernetes.assets_volume.is_some() {
+            true => Some(kubernetes::assets_mount(&self.kubernetes).join("cache/teraslice")),
+            false => crate::state::cache_directory(),
+        };
+        folder.map(|folder| folder.join("wasm"))
     }
 }
 
@@ -212,7 +237,7 @@ impl Default for Config {
             assets_directories: vec![PathBuf::from("assets")],
             autoload_directory: PathBuf::from("autoload"),
             cluster_manager_type: "native".to_owned(),
-            overrides_enabled: false,
+            kubernetes: KubernetesSettings::new(ClusterConfig::default().name),
             env_vars: BTreeMap::new(),
             wasm: WasmConfig::default(),
             slicer_timeout: Duration::from_mins(3),
@@ -220,6 +245,17 @@ impl Default for Config {
             shutdown_timeout: Duration::from_mins(1),
             cluster: ClusterConfig::default(),
         }
+    }
+}
+
+/// Names the backends that there are if the configuration asks for another.
+fn check_backend(ours: &values::Set<'_>, report: &mut keys::Report) {
+    if let Some(name) = text(ours, "cluster_manager_type")
+        && !BACKENDS.contains(&name.as_str())
+    {
+        let problem =
+            Problem::unknown("/teraslice/cluster_manager_type", "cluster backend", &name, &BACKENDS);
+        report.problems.push(problem);
     }
 }
 

@@ -25,7 +25,6 @@ pub use self::cluster_state::StateError;
 use crate::{
     assets::{Bundles, Loaded},
     config::Config,
-    state,
 };
 
 /// Instances of assets that there is room for, whatever the job.
@@ -136,7 +135,7 @@ impl Parts {
             trusted: wasm.trusted.clone(),
             cache_bytes_max: wasm.cache_size,
             slots,
-            cache: state::cache_directory().map(|folder| folder.join("wasm")),
+            cache: self.config.compile_cache(),
             compiler: self.compiler.clone(),
         });
         runtime

@@ -2,6 +2,7 @@
 
 pub mod control;
 mod duplex;
+pub mod introduce;
 pub mod link;
 pub mod locate;
 pub mod master;

@@ -20,6 +20,7 @@ use tonic::service::Routes;
 
 use crate::{
     duplex::{Duplex, Pulse},
+    introduce::Introduce,
     peer::MESSAGE_SLACK,
     secret::ClusterKey,
     store::{Access, StoreService},
@@ -43,6 +44,8 @@ pub struct MasterOptions {
     pub access: Access,
     /// Tells workers where their controller listens.
     pub locate: Locate,
+    /// Tells processes that show a token what they are for (default: nobody does).
+    pub introduce: Option<Introduce>,
     /// How dead peers are noticed.
     pub pulse: Pulse,
     /// A new connection is refused when the master has not taken it after this (default 5 s).
@@ -62,6 +65,7 @@ impl MasterOptions {
             store,
             access: Access::default(),
             locate,
+            introduce: None,
             pulse: Pulse::default(),
             accept_max: Duration::from_secs(5),
             message_len_max: 64 << 20,

@@ -97,10 +97,14 @@ pub(crate) fn version(metadata: &MetadataMap) -> Option<Version> {
     text(metadata, VERSION).ok()?.parse().ok()
 }
 
+/// Returns the word that the caller shows.
+pub(crate) fn word(metadata: &MetadataMap) -> Option<&str> {
+    text(metadata, AUTHORIZATION).ok().and_then(|value| value.strip_prefix(BEARER))
+}
+
 /// Refuses a caller that does not know the secret.
 pub(crate) fn check_secret(metadata: &MetadataMap, secret: &Secret) -> Result<(), Status> {
-    let word = text(metadata, AUTHORIZATION).ok().and_then(|value| value.strip_prefix(BEARER));
-    if word.is_some_and(|word| secret.matches(word)) {
+    if word(metadata).is_some_and(|word| secret.matches(word)) {
         return Ok(());
     }
     Err(Status::unauthenticated("the caller does not know the secret"))

@@ -1,16 +1,21 @@
-//! Tasks of this repository: `cargo xtask assets [NAME...]`.
+//! Tasks of this repository: `cargo xtask assets [NAME...]`, `cargo xtask image [NAME:TAG]`.
 
 use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 
-const USAGE: &str = "usage: cargo xtask assets [NAME...]    builds the assets into assets/dist";
+mod image;
+
+const USAGE: &str = "usage: cargo xtask assets [NAME...]    builds the assets into assets/dist
+       cargo xtask image [NAME:TAG] [--binary PATH] [--output TAR]
+                                       writes the release binary as a container image (teraslice:k8sdev)";
 
 #[expect(clippy::print_stderr, reason = "a command line program")]
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match arguments.next().as_deref() {
         Some("assets") => assets(&arguments.collect::<Vec<_>>()),
+        Some("image") => image::Options::parse(arguments).and_then(|options| image::make(&options)),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match done {

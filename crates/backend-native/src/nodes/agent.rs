@@ -12,7 +12,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use teraslice_core::{
-    backend::{BackendError, BackendEvent, ExitReason, Retire, Role, StopBackend},
+    backend::{BackendError, BackendEvent, ExitReason, Retire, Role, StopBackend, hints},
     context::Context,
 };
 use teraslice_model::id::{ExId, JobId};
@@ -27,7 +27,7 @@ use super::{
     message::{FromNode, Hello, ProcessKey, ProcessReport, ProcessSpec, ReportedStage, ToNode},
 };
 use crate::{
-    child, hints,
+    child,
     limits::{CgroupRoot, Enforced, Limiter, Means},
     processes::Processes,
     template::ProcessTemplate,

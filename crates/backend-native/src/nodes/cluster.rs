@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use teraslice_core::backend::{ExitReason, Instance, InstanceId, Phase, Role};
+use teraslice_core::backend::{ExitReason, Instance, InstanceId, Phase, Role, revisions::Revisions};
 use teraslice_model::{
     id::{ExId, Generation, JobId},
     job::CheckedJob,
@@ -30,7 +30,7 @@ use super::{
     message::{Hello, Place, ProcessKey, ProcessSpec, ToNode},
     view::{ActiveProcess, NodeState, NodeView},
 };
-use crate::{child, limits::Allowance, revisions::Revisions};
+use crate::{child, limits::Allowance};
 
 /// The wall clock's milliseconds lie above so many bits of a counter.
 const INCARNATION_SHIFT: u32 = 16;

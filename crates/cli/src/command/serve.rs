@@ -130,8 +130,10 @@ fn of_config(error: identity::IdentityError) -> Failure {
 
 fn of_master(error: MasterError) -> Failure {
     let code = match &error {
-        MasterError::Identity(_) | MasterError::Listen { .. } => exit_code::BAD_CONFIG,
-        MasterError::Engine(_) => exit_code::FENCED,
+        MasterError::Identity(_) | MasterError::Listen { .. } | MasterError::Kubernetes(_) => {
+            exit_code::BAD_CONFIG
+        }
+        MasterError::Engine(_) | MasterError::Replaced => exit_code::FENCED,
         MasterError::Serve(_) => exit_code::INTERNAL,
         MasterError::Open(_) | MasterError::Store(_) | MasterError::File { .. } | MasterError::Library(_) => {
             exit_code::STATE

@@ -20,17 +20,25 @@ pub(crate) fn execute(session: &Session) -> Result<u8, Failure> {
     if ClusterWorker::is_meant() {
         let _traces = session.start_service_log("worker")?;
         let process = ClusterWorker::start(&session.parts).map_err(of_process)?;
-        return attend(async |context, stop| process.run(context, stop).await.map_err(of_process));
+        let end = attend(async |context, stop| process.run(context, stop).await.map_err(of_process))?;
+        // Whoever leaves before the end is replaced: a Job of Kubernetes takes 0 for the end of all work.
+        return Ok(match end {
+            WorkerEnd::Finished => exit_code::DONE,
+            WorkerEnd::Drained | WorkerEnd::Stopped | WorkerEnd::LinkClosed => exit_code::INTERRUPTED,
+        });
     }
     let _traces = session.start_work_log(None, "worker")?;
     let process = WorkerProcess::start(&session.parts).map_err(of_worker)?;
-    attend(async |context, stop| process.run(context, stop).await.map_err(of_worker))
+    Ok(match attend(async |context, stop| process.run(context, stop).await.map_err(of_worker))? {
+        WorkerEnd::Finished | WorkerEnd::Drained | WorkerEnd::Stopped => exit_code::DONE,
+        WorkerEnd::LinkClosed => exit_code::INTERRUPTED,
+    })
 }
 
-/// Runs a worker until it ends, or the process is told to; returns the exit code.
+/// Runs a worker until it ends, or the process is told to.
 fn attend(
     work: impl AsyncFnOnce(&Context, CancellationToken) -> Result<WorkerEnd, Failure>,
-) -> Result<u8, Failure> {
+) -> Result<WorkerEnd, Failure> {
     let runtime = runtime(None)?;
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
@@ -49,10 +57,7 @@ fn attend(
         }
     });
     runtime.shutdown_background();
-    Ok(match ended? {
-        WorkerEnd::Finished | WorkerEnd::Drained | WorkerEnd::Stopped => exit_code::DONE,
-        WorkerEnd::LinkClosed => exit_code::INTERRUPTED,
-    })
+    ended
 }
 
 fn of_worker(error: WorkerError) -> Failure {

@@ -55,14 +55,14 @@ impl ControllerProcess {
     ///
     /// See [`ProcessError`].
     pub async fn run(self, context: &Context, stop: CancellationToken) -> Result<ExecutionEnd, ProcessError> {
-        let Member { assignment, prepared, secret, master, host, config } = self.member;
+        let Member { assignment, prepared, secret, master, host, ports, identity, config } = self.member;
         let ex_id = assignment.ex_id;
         let store = RemoteStore::new(&master, ex_id, &secret, RemoteOptions::default(), context)?;
         let store: Arc<dyn StateStore> = Arc::new(store);
-        let listener = bind(context, &config.cluster.ports).await?;
+        let listener = bind(context, &ports).await?;
         let port = listener.local_addr().map_err(teraslice_rpc::link::ListenError::from)?.port();
         let mut listening = ListenOptions::new(ex_id, secret.clone());
-        listening.identity = identity::of_controller(&config)?;
+        listening.identity = identity::of_controller(&config, identity)?;
         let mut link = listen(listener, listening, context)?;
         let farewell = link.farewell();
         let mut options = ControllerOptions::new(ex_id, assignment.generation);
@@ -94,9 +94,9 @@ impl ControllerProcess {
     }
 }
 
-/// Takes a free port of the range, but for its first, beginning somewhere in it: many controllers start at once.
+/// Takes a free port of the range, beginning somewhere in it: many controllers start at once.
 async fn bind(context: &Context, range: &RangeInclusive<u16>) -> Result<TcpListener, ProcessError> {
-    let (first, last) = (range.start().saturating_add(1), *range.end());
+    let (first, last) = (*range.start(), *range.end());
     let count = u32::from(last.saturating_sub(first)) + 1;
     let begin = context.random(|random| random.u32(..count));
     let mut refused = None;

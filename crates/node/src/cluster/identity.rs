@@ -1,7 +1,6 @@
 //! The words and certificates by which the parts of a cluster know each other.
 
 use std::{
-    env,
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt,
@@ -116,18 +115,21 @@ pub fn trusted(config: &Config) -> Result<Option<String>, IdentityError> {
 /// The variable that holds the certificate and the key of a controller, PEM.
 pub(super) const IDENTITY: &str = "TERASLICE_IDENTITY";
 
-/// Returns the certificate that a controller shows to its workers: that of its machine, else the one it was given.
+/// Returns the certificate that a controller shows to its workers: that of its machine, else the one that was `issued` to it.
 ///
 /// # Errors
 ///
 /// See [`IdentityError`].
-pub(super) fn of_controller(config: &Config) -> Result<Option<Identity>, IdentityError> {
+pub(super) fn of_controller(
+    config: &Config,
+    issued: Option<String>,
+) -> Result<Option<Identity>, IdentityError> {
     let Some(tls) = &config.cluster.tls else { return Ok(None) };
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
         return Ok(Some(Identity { cert_pem: read(cert)?, key_pem: read(key)? }));
     }
     // One text holds both: each reader passes over what is not its own.
-    let pem = env::var(IDENTITY).map_err(|_| IdentityError::NotIssued)?;
+    let pem = issued.ok_or(IdentityError::NotIssued)?;
     Ok(Some(Identity { cert_pem: pem.clone(), key_pem: pem }))
 }
 

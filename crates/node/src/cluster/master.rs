@@ -1,11 +1,14 @@
 //! The master: the API, the services behind it, and the cluster backend, in one process.
 //!
 //! ```text
-//! start   store -> controllers -> backend, engine -> listening (503) -> assets -> ready
+//! start   lease (Kubernetes) -> store -> controllers -> backend, engine -> listening (503) -> assets -> ready
 //! end     closed (503) -> engine, backend -> connections
 //! ```
 
+mod dress;
+mod engaged;
 mod nodes;
+mod pods;
 mod tokens;
 
 use std::{
@@ -22,23 +25,19 @@ use axum::{
     serve::IncomingStream,
 };
 use teraslice_api::cluster::ClusterInfo;
-use teraslice_backend_native::{
-    nodes::{
-        Nodes, NodesOptions,
-        message::{FromNode, ProcessSpec, ToNode},
-    },
-    socket::SECRET,
+use teraslice_backend_k8s::{self as k8s, Kubernetes, Leadership};
+use teraslice_backend_native::nodes::{
+    Nodes,
+    message::{FromNode, ToNode},
 };
 use teraslice_core::{
-    backend::Role,
     context::Context,
-    engine::{Engine, EngineError, EngineHandle, EngineOptions},
+    engine::{EngineError, EngineHandle, EngineOptions},
     store::StoreError,
 };
 use teraslice_model::{id::Term, record::VERSION};
 use teraslice_rpc::{
     master::{Accepted, MasterOptions, serve},
-    secret::ClusterKey,
     tls::Authority,
 };
 use teraslice_server::{
@@ -49,12 +48,11 @@ use teraslice_server::{
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::nodes::NodesOfMaster;
+use self::{dress::Dress, engaged::Engaged};
 use super::{
-    identity::{self, IDENTITY, IdentityError},
+    identity::{self, IdentityError},
     listener::MasterListener,
     metrics,
-    node::BUNDLE_TOKEN,
     shutdown::Shutdown,
 };
 use crate::{
@@ -81,6 +79,8 @@ pub struct Master {
     serving: JoinHandle<io::Result<()>>,
     closing: CancellationToken,
     drain_max: Duration,
+    /// What keeps this master the only one, on Kubernetes.
+    leadership: Option<Leadership>,
     /// Ends the port for metrics.
     _metrics: Option<DropGuard>,
 }
@@ -118,6 +118,12 @@ pub enum MasterError {
     /// Its assets cannot be used.
     #[error("failed to open the library of assets")]
     Library(#[from] LibraryError),
+    /// There is no cluster to run anything in.
+    #[error(transparent)]
+    Kubernetes(#[from] k8s::ConnectError),
+    /// Another master has taken over: exit with code 76.
+    #[error("another master leads the cluster")]
+    Replaced,
     /// The engine could not go on.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -141,6 +147,15 @@ impl Master {
         let config = parts.config();
         fs::create_dir_all(state_directory)
             .map_err(|source| MasterError::File { path: state_directory.to_owned(), source })?;
+        let pods = match config.is_kubernetes() {
+            true => Some(Kubernetes::new(config.kubernetes.clone(), k8s::client().await?, context.clone())),
+            false => None,
+        };
+        // Before anything is touched that another master may have open.
+        let leadership = match &pods {
+            Some(pods) => Some(pods.lead(holder()).await),
+            None => None,
+        };
         let store = parts.state(state_directory, context).await?;
         let key = identity::cluster_key(config, state_directory)?;
         let options = ControllersOptions {
@@ -153,13 +168,19 @@ impl Master {
             false => None,
         };
         let dress = Dress { key: key.clone(), bundle_token, authority: authority(config, state_directory)? };
-        let nodes = Nodes::new(nodes_options(config, state_directory, dress), context.clone());
         let mut options = EngineOptions::new(config.check_environment());
-        options.term = next_term(state_directory)?;
+        options.term = match &leadership {
+            Some(leadership) => leadership.term(),
+            None => next_term(state_directory)?,
+        };
         options.patience.drain_grace = config.shutdown_timeout;
         options.patience.stop_max = config.shutdown_timeout;
-        let backend = Arc::new(nodes.handle());
-        let (engine, handle) = Engine::new(options, context.clone(), Arc::clone(&store), backend);
+        let shared = Arc::clone(&store);
+        let engaged = match pods {
+            Some(pods) => engaged::on_kubernetes(pods, dress, options, shared, context),
+            None => engaged::on_nodes(config, state_directory, has_node, dress, options, shared, context),
+        };
+        let Engaged { engine, running, view, nodes, introduce } = engaged;
         let library = DiskLibrary::open(
             LibraryOptions::new(assets_folder(config)),
             parts.clone(),
@@ -172,23 +193,24 @@ impl Master {
         let services = Services {
             context: context.clone(),
             store: Arc::clone(&store),
-            engine: handle.clone(),
+            engine: engine.clone(),
             checker: Arc::new(checker.clone()),
             library: Arc::new(library.clone()),
             controllers: controllers.clone(),
-            nodes: Arc::new(NodesOfMaster::new(nodes.handle(), has_node)),
+            nodes: view,
             readiness: readiness.clone(),
         };
         let finder = controllers.clone();
         let locate = Arc::new(move |ex_id| finder.located(ex_id));
-        let (links, accepted) = serve::<FromNode, ToNode>(MasterOptions::new(key, store, locate), context);
+        let links = MasterOptions { introduce, ..MasterOptions::new(key, store, locate) };
+        let (links, accepted) = serve::<FromNode, ToNode>(links, context);
         receive(accepted, controllers, nodes, context);
         let metrics = serve_metrics(config, &services, context);
         let router = teraslice_server::router(server_options(config), services).merge(links);
         let (listener, address) = listen(config, state_directory, context).await?;
         let closing = CancellationToken::new();
         let serving = context.spawn(serve_http(listener, router, closing.clone()));
-        let running = context.spawn(engine.run());
+        let running = context.spawn(running);
         library.publish_standard().await?;
         library.autoload(&config.autoload_directory).await;
         checker.warm().await;
@@ -197,11 +219,12 @@ impl Master {
         Ok(Self {
             address,
             readiness,
-            engine: handle,
+            engine,
             running,
             serving,
             closing,
             drain_max: config.shutdown_timeout + Duration::from_secs(5),
+            leadership,
             _metrics: metrics,
         })
     }
@@ -218,8 +241,10 @@ impl Master {
     ///
     /// See [`MasterError`].
     pub async fn run(mut self, shutdown: &Shutdown) -> Result<(), MasterError> {
+        let lost = self.leadership.as_ref().map_or_else(CancellationToken::new, Leadership::lost);
         tokio::select! {
             ended = &mut self.running => return Ok(joined(ended)?),
+            () = lost.cancelled() => return Err(MasterError::Replaced),
             served = &mut self.serving => return joined(served).map_err(MasterError::Serve),
             () = shutdown.asked() => {}
         }
@@ -235,6 +260,9 @@ impl Master {
         if timeout(REQUESTS_MAX, &mut self.serving).await.is_err() {
             self.serving.abort();
         }
+        if let Some(leadership) = self.leadership.take() {
+            let _gone = timeout(REQUESTS_MAX, leadership.release()).await;
+        }
         stopped.map_or(Ok(()), |ended| Ok(joined(ended)?))
     }
 }
@@ -243,48 +271,18 @@ fn joined<T>(ended: Result<T, tokio::task::JoinError>) -> T {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// Completes what processes are started with.
-struct Dress {
-    key: ClusterKey,
-    bundle_token: Option<String>,
-    authority: Option<Authority>,
-}
-
-impl Dress {
-    fn put_on(&self, spec: &mut ProcessSpec) {
-        let ex_id = spec.key.ex_id;
-        spec.env.insert(SECRET.to_owned(), self.key.execution(ex_id).expose().to_owned());
-        if let Some(token) = &self.bundle_token {
-            spec.env.insert(BUNDLE_TOKEN.to_owned(), token.clone());
-        }
-        if let (Some(authority), Role::Controller) = (&self.authority, spec.key.role) {
-            match authority.issue(&[identity::controller_name(ex_id)]) {
-                Ok(identity) => {
-                    let pem = format!("{}{}", identity.cert_pem, identity.key_pem);
-                    spec.env.insert(IDENTITY.to_owned(), pem);
-                }
-                Err(error) => tracing::error!(%ex_id, %error, "no certificate for the execution controller"),
-            }
-        }
-    }
-}
-
-fn nodes_options(config: &Config, state_directory: &Path, dress: Dress) -> NodesOptions {
-    NodesOptions {
-        node_disconnect_timeout: config.cluster.node_disconnect_timeout,
-        silence_max: config.cluster.node_state_interval * 4,
-        drain_grace: config.shutdown_timeout,
-        memory: Some(state_directory.join("nodes.json")),
-        dress: Some(Arc::new(move |spec: &mut ProcessSpec| dress.put_on(spec))),
-    }
-}
-
 /// Returns who signs the certificates of controllers, where links are encrypted.
 fn authority(config: &Config, state_directory: &Path) -> Result<Option<Authority>, IdentityError> {
     match &config.cluster.tls {
         Some(tls) if tls.cert.is_none() => identity::authority(state_directory).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Returns the name by which this master holds the lease of its cluster: no other process has it.
+fn holder() -> String {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{machine}_{}_{}", std::process::id(), uuid::Uuid::new_v4())
 }
 
 /// Counts the masters that have led this cluster.
@@ -334,14 +332,22 @@ fn serve_metrics(config: &Config, services: &Services, context: &Context) -> Opt
     Some(metrics::serve_at(context, port, router))
 }
 
-/// Hands connections over to those who serve them.
-fn receive(accepted: Accepted<FromNode, ToNode>, controllers: Controllers, nodes: Nodes, context: &Context) {
+/// Hands connections over to those who serve them; nodes are turned away where there are none.
+fn receive(
+    accepted: Accepted<FromNode, ToNode>,
+    controllers: Controllers,
+    nodes: Option<Nodes>,
+    context: &Context,
+) {
     let Accepted { controllers: mut from_controllers, nodes: mut from_nodes } = accepted;
     drop(context.spawn(async move {
         loop {
             tokio::select! {
                 Some((ex_id, session)) = from_controllers.recv() => controllers.attach(ex_id, session),
-                Some((node_id, link)) = from_nodes.recv() => nodes.attach(node_id, link.from, link.to),
+                Some((node_id, link)) = from_nodes.recv() => match &nodes {
+                    Some(nodes) => nodes.attach(node_id, link.from, link.to),
+                    None => tracing::warn!(node_id, "node turned away: controllers and workers are pods here"),
+                },
                 else => return,
             }
         }

@@ -1,17 +1,20 @@
 //! What the processes of an execution share: what they were started for, and how they reach the master.
 
-use std::{env, io, time::Duration};
+mod pod;
+
+use std::{env, io, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use teraslice_backend_native::{
     child::{Assignment, ChildError},
     socket::SECRET,
 };
 use teraslice_core::{context::Context, execution::ControllerError};
-use teraslice_model::problem::Problem;
+use teraslice_model::{job::RawJob, problem::Problem};
 use teraslice_rpc::{ConnectError, Peer, link::ListenError, secret::Secret};
 
 use super::identity::{self, IdentityError};
 use crate::{
+    assets::cache::FetchError,
     config::Config,
     exit_code, logging,
     parts::{Parts, Prepared},
@@ -21,6 +24,9 @@ use crate::{
 pub(super) const MASTER: &str = "TERASLICE_MASTER";
 /// The variable that names the host at which others reach this process.
 pub(super) const HOST: &str = "TERASLICE_HOST";
+
+/// The port of a controller in a pod, which nobody else is in.
+const POD_PORT: u16 = 45_680;
 
 /// The first pause before something is tried again; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -35,6 +41,10 @@ pub(super) struct Member {
     pub(super) secret: Secret,
     pub(super) master: Peer,
     pub(super) host: String,
+    /// The ports that a controller may listen on.
+    pub(super) ports: RangeInclusive<u16>,
+    /// The certificate and key of a controller, PEM, where the master makes them.
+    pub(super) identity: Option<String>,
     pub(super) config: Config,
 }
 
@@ -49,6 +59,36 @@ pub enum ProcessError {
     Missing {
         /// The variable.
         name: &'static str,
+    },
+    /// The token of its pod cannot be read.
+    #[error("failed to read the token of this pod, {path}", path = path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no runtime to ask the master with.
+    #[error("failed to start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The folder for assets cannot be used.
+    #[error("failed to use the assets folder {path}", path = path.display())]
+    Assets {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An asset of the job cannot be had.
+    #[error(transparent)]
+    Fetch(Arc<FetchError>),
+    /// The master was not there for too long.
+    #[error("the master was not reached within {}s", within.as_secs())]
+    NoMaster {
+        /// How long it was tried.
+        within: Duration,
     },
     /// The job does not run here, although the master has accepted it.
     #[error("the job cannot run in this process")]
@@ -97,7 +137,12 @@ impl ProcessError {
             Self::Controller(ControllerError::NotRunnable { .. }) => exit_code::DONE,
             Self::Controller(ControllerError::Store(_)) => exit_code::STATE,
             Self::NoController { .. } => exit_code::INTERRUPTED,
+            Self::NoMaster { .. } | Self::Fetch(_) => exit_code::UNAVAILABLE,
+            Self::Connect(ConnectError::Refused { .. }) => exit_code::DENIED,
             Self::Child(_)
+            | Self::Token { .. }
+            | Self::Runtime(_)
+            | Self::Assets { .. }
             | Self::Missing { .. }
             | Self::Identity(_)
             | Self::Ports { .. }
@@ -114,21 +159,49 @@ pub(super) fn is_member() -> bool {
 }
 
 impl Member {
-    /// Reads what this process was started for.
+    /// Reads what this process was started for; in a pod the master is asked. May compile assets: before the runtime.
     pub(super) fn start(parts: &Parts) -> Result<Self, ProcessError> {
         let assignment = Assignment::from_environment()?;
-        let variable = |name| env::var(name).map_err(|_| ProcessError::Missing { name });
-        let (master, secret) = (variable(MASTER)?, Secret::from_text(variable(SECRET)?));
+        let config = parts.config();
+        let mut master = Peer::new(variable(MASTER)?);
+        master.ca_pem = identity::trusted(config)?;
+        let (told, ports) = match pod::token_file() {
+            Some(token_file) => {
+                let introduction = pod::enter(parts, &master, &token_file)?;
+                let secret = Secret::from_text(introduction.secret);
+                let told = Told { secret, job: RawJob(introduction.job), identity: introduction.identity };
+                (told, POD_PORT..=POD_PORT)
+            }
+            None => {
+                let secret = Secret::from_text(variable(SECRET)?);
+                let identity = env::var(identity::IDENTITY).ok();
+                (Told { secret, job: assignment.job()?, identity }, after_first(&config.cluster.ports))
+            }
+        };
+        let Told { secret, job, identity } = told;
         let host = variable(HOST)?;
-        let mut master = Peer::new(master);
-        master.ca_pem = identity::trusted(parts.config())?;
-        let prepared =
-            parts.prepare(&assignment.job()?).map_err(|refused| ProcessError::Job(refused.problems))?;
+        let prepared = parts.prepare(&job).map_err(|refused| ProcessError::Job(refused.problems))?;
         if let Some(Err(unknown)) = prepared.plan.job().log_level.as_deref().map(logging::set_level) {
             tracing::warn!(error = %unknown, "log level of the job not set");
         }
-        Ok(Self { assignment, prepared, secret, master, host, config: parts.config().clone() })
+        Ok(Self { assignment, prepared, secret, master, host, ports, identity, config: config.clone() })
     }
+}
+
+/// What a process is told about itself in confidence.
+struct Told {
+    secret: Secret,
+    job: RawJob,
+    identity: Option<String>,
+}
+
+fn variable(name: &'static str) -> Result<String, ProcessError> {
+    env::var(name).map_err(|_| ProcessError::Missing { name })
+}
+
+/// Returns a range of ports but its first, which is never taken.
+fn after_first(range: &RangeInclusive<u16>) -> RangeInclusive<u16> {
+    range.start().saturating_add(1)..=*range.end()
 }
 
 /// Pauses that grow with every try, and start anew after a success.

@@ -28,6 +28,9 @@ use crate::{
     parts::{Parts, chain},
 };
 
+/// The variable that names a worker; without it its place does.
+const WORKER_ID: &str = "TERASLICE_WORKER_ID";
+
 /// A controller that has just moved is tried this long before it is looked up again.
 const TRY_MAX: Duration = Duration::from_secs(2);
 
@@ -60,7 +63,9 @@ impl ClusterWorker {
     /// See [`ProcessError`].
     pub async fn run(self, context: &Context, stop: CancellationToken) -> Result<WorkerEnd, ProcessError> {
         let Member { assignment, prepared, secret, master, config, .. } = self.member;
-        let id = WorkerId::new(format!("worker-{}", assignment.ordinal));
+        // A pod has a name of its own, as its places are taken by one after the other.
+        let name = std::env::var(WORKER_ID).unwrap_or_else(|_| format!("worker-{}", assignment.ordinal));
+        let id = WorkerId::new(name);
         let counter = metrics::SliceCounter::default();
         let job = prepared.plan.job();
         let _metrics = metrics::serve_worker(context, &config.cluster, job, &assignment, counter.clone());

@@ -127,7 +127,12 @@ const MEANINGS: &[Meaning] = &[
         "Kubernetes: the configuration of controllers and workers",
     ),
     ("teraslice", "kubernetes_image", "teraslice:k8sdev", "Kubernetes: the image of controllers and workers"),
-    ("teraslice", "kubernetes_image_pull_secret", "", "Kubernetes: the secret to pull it with"),
+    (
+        "teraslice",
+        "kubernetes_image_pull_secret",
+        "",
+        "Kubernetes: the secret to pull it with, or a list of them",
+    ),
     ("teraslice", "kubernetes_namespace", "default", "Kubernetes: where controllers and workers run"),
     (
         "teraslice",
@@ -140,6 +145,12 @@ const MEANINGS: &[Meaning] = &[
         "kubernetes_priority_class_name",
         "",
         "Kubernetes: the priority of controllers and stateful workers",
+    ),
+    (
+        "teraslice",
+        "kubernetes_service_account",
+        "default",
+        "Kubernetes: the service account of controllers and workers; it needs no rights",
     ),
     (
         "teraslice",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use teraslice_backend_k8s::KubernetesSettings;
 
 use super::{ClusterConfig, Config};
 
@@ -15,7 +16,7 @@ impl Config {
             &self.cluster;
         let cluster = &self.cluster;
         let wasm = &self.wasm;
-        json!({
+        let mut document = json!({
             "file": self.path,
             "terafoundation": {
                 "connectors": self.connections,
@@ -39,7 +40,6 @@ impl Config {
                 "cluster_secret": secret(&cluster.secret),
                 "env_vars": self.env_vars,
                 "hostname": hostname,
-                "kubernetes_overrides_enabled": self.overrides_enabled,
                 "master": is_master,
                 "master_hostname": master_hostname,
                 "name": name,
@@ -65,8 +65,31 @@ impl Config {
                 "worker_disconnect_timeout": millis(self.worker_disconnect_timeout),
                 "workers": slots,
             },
-        })
+        });
+        if self.is_kubernetes()
+            && let Some(ours) = document["teraslice"].as_object_mut()
+        {
+            ours.extend(pods(&self.kubernetes));
+        }
+        document
     }
+}
+
+/// Returns what pods are made with.
+fn pods(settings: &KubernetesSettings) -> [(String, Value); 10] {
+    [
+        ("assets_volume", json!(settings.assets_volume)),
+        ("cpu", json!(settings.cpu)),
+        ("cpu_execution_controller", json!(settings.cpu_controller)),
+        ("kubernetes_config_map_name", json!(settings.config_map)),
+        ("kubernetes_image", json!(settings.image)),
+        ("kubernetes_namespace", json!(settings.namespace)),
+        ("kubernetes_overrides_enabled", json!(settings.has_overrides)),
+        ("kubernetes_service_account", json!(settings.service_account)),
+        ("memory", json!(settings.memory)),
+        ("memory_execution_controller", json!(settings.memory_controller)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
 }
 
 fn millis(duration: Duration) -> u64 {

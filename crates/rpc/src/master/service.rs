@@ -17,8 +17,9 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use super::MasterOptions;
 use crate::{
     duplex::{self, Duplex},
+    introduce::Stranger,
     protocol,
-    wire::v1::{Envelope, Located, WatchRequest, master_server::Master},
+    wire::v1::{Envelope, IntroduceRequest, Located, WatchRequest, master_server::Master},
 };
 
 /// The service.
@@ -119,6 +120,23 @@ where
             }
         });
         Ok(protocol::accept(Box::pin(located)))
+    }
+
+    async fn introduce(&self, request: Request<IntroduceRequest>) -> Result<Response<Envelope>, Status> {
+        protocol::check_version(request.metadata())?;
+        let Some(introduce) = &self.options.introduce else {
+            return Err(Status::permission_denied("this cluster has no tokens for its processes"));
+        };
+        let token = protocol::word(request.metadata()).unwrap_or_default().to_owned();
+        let introduced = introduce(token).await.map_err(|stranger| {
+            tracing::warn!(reason = %stranger, "process not introduced");
+            match stranger {
+                Stranger::Unknown { .. } => Status::permission_denied(stranger.to_string()),
+                Stranger::Unavailable { .. } => Status::unavailable(stranger.to_string()),
+            }
+        })?;
+        let json = serde_json::to_vec(&introduced).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(protocol::accept(Envelope { json: json.into() }))
     }
 }
 

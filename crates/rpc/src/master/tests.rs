@@ -10,7 +10,9 @@ use tonic::Request;
 
 use super::*;
 use crate::{
-    control, locate, node,
+    control,
+    introduce::{Introduction, Stranger, introduce},
+    locate, node,
     peer::{ConnectError, Peer},
     protocol,
     secret::Secret,
@@ -48,6 +50,7 @@ impl Bench {
         let store = Arc::new(MemoryStore::new(context.clone()));
         let mut options = MasterOptions::new(key.clone(), store, Arc::new(move |_| known.clone()));
         options.pulse = pulse;
+        options.introduce = Some(Arc::new(|token| Box::pin(async move { introduction(&token) })));
         let (router, accepted) = serve(options, &context);
         let limit = Duration::from_secs(5);
         let router = Router::new().fallback(async || "the API's answer").merge(router);
@@ -72,6 +75,20 @@ impl Bench {
         let (name, accepted) = in_time(self.accepted.nodes.recv()).await.unwrap();
         assert_eq!(name, "n1");
         (node, accepted)
+    }
+}
+
+fn introduction(token: &str) -> Result<Introduction, Stranger> {
+    let reason = token.to_owned();
+    match token {
+        "known" => Ok(Introduction {
+            secret: "word".to_owned(),
+            job: serde_json::Map::from_iter([("name".to_owned(), "j".into())]),
+            identity: None,
+            bundle_token: Some("b".to_owned()),
+        }),
+        "later" => Err(Stranger::Unavailable { reason }),
+        _ => Err(Stranger::Unknown { reason }),
     }
 }
 
@@ -248,4 +265,14 @@ async fn tells_workers_where_their_controller_is_and_when_that_changes() {
     }
     drop(bench);
     assert_eq!(in_time(early.next()).await, None);
+}
+
+#[tokio::test]
+async fn introduces_those_whose_token_is_known() {
+    let bench = Bench::new(Pulse::default()).await;
+    let ask = async |token: &str| introduce(&bench.peer, &Secret::from_text(token)).await;
+    assert_eq!(ask("known").await.unwrap(), introduction("known").unwrap());
+    let refused = ask("other").await.unwrap_err();
+    assert_eq!(refused.to_string(), "the connection was refused: the token is not accepted: other");
+    assert!(ask("later").await.unwrap_err().is_passing());
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use teraslice_core::backend::revisions::Revisions;
 use teraslice_model::id::Term;
 use tokio::sync::Notify;
 
@@ -13,7 +14,6 @@ use super::{
     super::message::{Hello, ProcessKey, ProcessReport, ReportedStage},
     Cluster, Link, Node, Process, Stage,
 };
-use crate::revisions::Revisions;
 
 /// The version of this form.
 const VERSION: u32 = 1;

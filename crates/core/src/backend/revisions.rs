@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use teraslice_core::backend::BackendError;
 use teraslice_model::id::{ExId, Term};
+
+use super::BackendError;
 
 /// The wishes that were applied last.
 #[derive(Debug, Default)]
-pub(crate) struct Revisions {
+pub struct Revisions {
     /// The latest term.
-    pub(crate) term: Term,
+    pub term: Term,
     applied: BTreeMap<ExId, (Term, u64)>,
 }
 
 impl Revisions {
     /// Begins with a term that is known already.
-    pub(crate) fn since(term: Term) -> Self {
+    #[must_use]
+    pub fn since(term: Term) -> Self {
         Self { term, applied: BTreeMap::new() }
     }
 
@@ -24,7 +26,7 @@ impl Revisions {
     /// # Errors
     ///
     /// [`BackendError::Stale`].
-    pub(crate) fn take(&mut self, ex_id: ExId, term: Term, revision: u64) -> Result<(), BackendError> {
+    pub fn take(&mut self, ex_id: ExId, term: Term, revision: u64) -> Result<(), BackendError> {
         let applied = self.applied.entry(ex_id).or_default();
         if (term, revision) < *applied {
             return Err(BackendError::Stale { revision });
@@ -34,12 +36,13 @@ impl Revisions {
     }
 
     /// Forgets an execution.
-    pub(crate) fn forget(&mut self, ex_id: ExId) {
+    pub fn forget(&mut self, ex_id: ExId) {
         self.applied.remove(&ex_id);
     }
 
     /// Lists the executions.
-    pub(crate) fn executions(&self) -> Vec<ExId> {
+    #[must_use]
+    pub fn executions(&self) -> Vec<ExId> {
         self.applied.keys().copied().collect()
     }
 }

@@ -1,0 +1,234 @@
+//! Keeps the cache true: follows Jobs, pods and events, and forgets pods that will never leave by themselves.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Event, Pod},
+};
+use kube::api::ListParams;
+use teraslice_core::{
+    backend::{BackendError, BackendEvent, hints},
+    context::Context,
+};
+use teraslice_model::{id::ExId, timestamp::Timestamp};
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::Hints;
+use crate::{
+    api::{self, Listed, Objects},
+    cache::Cache,
+    labels,
+    seen::{Seen, SeenJob, SeenPod},
+    watch::{News, follow},
+};
+
+/// A pod that should have been gone for so long is deleted by force.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// Such pods are looked for this often.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What is known of the cluster's objects, and who wants to hear of changes.
+pub(super) struct Observation {
+    cache: Mutex<Cache>,
+    /// When the API server was heard last.
+    as_of: Mutex<Timestamp>,
+    hints: Hints,
+    context: Context,
+    objects: Objects,
+    params: ListParams,
+    /// Ends what follows.
+    _stop: DropGuard,
+}
+
+impl Observation {
+    /// Begins to follow the objects of a cluster, until nobody holds the result any more.
+    pub(super) fn begin(cluster: &str, objects: Objects, context: &Context) -> Arc<Self> {
+        let params = ListParams::default().labels(&labels::selector(cluster));
+        let stop = CancellationToken::new();
+        let observation = Arc::new(Self {
+            cache: Mutex::default(),
+            as_of: Mutex::new(Timestamp::from_millis(0)),
+            hints: hints::channel(),
+            context: context.clone(),
+            objects: objects.clone(),
+            params: params.clone(),
+            _stop: stop.clone().drop_guard(),
+        });
+        let weak = || Arc::downgrade(&observation);
+        let (jobs, pods, events) = (weak(), weak(), weak());
+        let of_jobs = ListParams::default().fields("involvedObject.kind=Job,reason=FailedCreate");
+        let all: [BoxFuture<'static, ()>; 4] = [
+            follow(objects.jobs, params.clone(), move |news| take(&jobs, |it| it.hear_jobs(news))).boxed(),
+            follow(objects.pods, params, move |news| take(&pods, |it| it.hear_pods(news))).boxed(),
+            follow(objects.events, of_jobs, move |news| take(&events, |it| it.hear_event(news))).boxed(),
+            forget_stuck(weak()).boxed(),
+        ];
+        for task in all {
+            drop(context.spawn(stop.clone().run_until_cancelled_owned(task)));
+        }
+        observation
+    }
+
+    pub(super) fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) const fn events(&self) -> &Hints {
+        &self.hints
+    }
+
+    /// Returns when the API server was heard last.
+    pub(super) fn as_of(&self) -> Timestamp {
+        *self.as_of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells that something of these executions may have changed.
+    pub(super) fn changed(&self, executions: impl IntoIterator<Item = ExId>) {
+        for ex_id in executions {
+            let _nobody_listens = self.hints.send(BackendEvent::Changed(ex_id));
+        }
+    }
+
+    /// Lists everything, now.
+    pub(super) async fn refresh(&self) -> Result<(), BackendError> {
+        let (jobs, pods) = tokio::join!(
+            api::list(&self.objects.jobs, &self.params),
+            api::list(&self.objects.pods, &self.params)
+        );
+        self.take_jobs(&jobs?, |_| true);
+        self.take_pods(&pods?, |_| true);
+        self.heard();
+        Ok(())
+    }
+
+    /// Takes in the answer to an own write.
+    pub(super) fn learn_job(&self, job: &Job) {
+        if let Some(job) = SeenJob::new(job) {
+            self.cache().jobs.apply(job);
+        }
+    }
+
+    /// Takes in a list of the Jobs in a scope; returns the executions for which something has changed.
+    pub(super) fn take_jobs(
+        &self,
+        listed: &Listed<Job>,
+        is_in_scope: impl Fn(&SeenJob) -> bool,
+    ) -> BTreeSet<ExId> {
+        let (jobs, version) = reduce(listed);
+        self.cache().jobs.replace(jobs, version, is_in_scope)
+    }
+
+    /// Takes in a list of the pods in a scope; returns the executions for which something has changed.
+    pub(super) fn take_pods(
+        &self,
+        listed: &Listed<Pod>,
+        is_in_scope: impl Fn(&SeenPod) -> bool,
+    ) -> BTreeSet<ExId> {
+        let (pods, version) = reduce(listed);
+        self.cache().pods.replace(pods, version, is_in_scope)
+    }
+
+    fn hear_jobs(&self, news: News<Job>) {
+        let changed = match news {
+            News::All(listed) => self.take_jobs(&listed, |_| true),
+            News::Changed(job) => {
+                let job = SeenJob::new(&job);
+                job.and_then(|job| job.ex_id().filter(|_| self.cache().jobs.apply(job))).into_iter().collect()
+            }
+            News::Gone(job) => {
+                let Some(job) = SeenJob::new(&job) else { return };
+                let mut cache = self.cache();
+                cache.jobs.remove(&job.identity.name, &job.identity.uid);
+                cache.troubles.remove(&job.identity.uid);
+                job.ex_id().into_iter().collect()
+            }
+            News::Failed(error) => return failed("Jobs", &error),
+        };
+        self.heard();
+        self.changed(changed);
+    }
+
+    fn hear_pods(&self, news: News<Pod>) {
+        let changed = match news {
+            News::All(listed) => self.take_pods(&listed, |_| true),
+            News::Changed(pod) => {
+                let pod = SeenPod::new(&pod);
+                pod.and_then(|pod| pod.ex_id().filter(|_| self.cache().pods.apply(pod))).into_iter().collect()
+            }
+            News::Gone(pod) => {
+                let Some(pod) = SeenPod::new(&pod) else { return };
+                self.cache().pods.remove(&pod.identity.name, &pod.identity.uid);
+                pod.ex_id().into_iter().collect()
+            }
+            News::Failed(error) => return failed("pods", &error),
+        };
+        self.heard();
+        self.changed(changed);
+    }
+
+    /// Keeps why the pods of a Job are not made: a quota, for example.
+    fn hear_event(&self, news: News<Event>) {
+        let events = match news {
+            News::All(listed) => listed.items,
+            News::Changed(event) => vec![event],
+            News::Gone(_) => return,
+            News::Failed(error) => return failed("events", &error),
+        };
+        let mut cache = self.cache();
+        let mut changed = BTreeSet::new();
+        for event in events {
+            let (Some(uid), Some(message)) = (event.involved_object.uid, event.message) else { continue };
+            let job = cache.jobs.iter().find(|job| job.identity.uid == uid);
+            if let Some(ex_id) = job.and_then(Seen::ex_id) {
+                cache.troubles.insert(uid, message);
+                changed.insert(ex_id);
+            }
+        }
+        drop(cache);
+        self.changed(changed);
+    }
+
+    fn heard(&self) {
+        *self.as_of.lock().unwrap_or_else(PoisonError::into_inner) = self.context.wall();
+    }
+}
+
+fn reduce<S: Seen>(listed: &Listed<S::Object>) -> (Vec<S>, u64) {
+    (listed.items.iter().filter_map(S::new).collect(), listed.version.parse().unwrap_or(0))
+}
+
+/// Lets an observation hear something; tells whether it is still there.
+fn take(observation: &Weak<Observation>, hear: impl FnOnce(&Observation)) -> bool {
+    observation.upgrade().inspect(|observation| hear(observation)).is_some()
+}
+
+fn failed(what: &str, error: &BackendError) {
+    tracing::warn!(what, %error, "cluster not observed, trying again");
+}
+
+/// Deletes pods by force that should have been gone for long.
+async fn forget_stuck(observation: Weak<Observation>) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        let Some(observation) = observation.upgrade() else { return };
+        let late = i64::try_from(STUCK_AFTER.as_millis()).unwrap_or(i64::MAX);
+        let limit = Timestamp::from_millis(observation.context.wall().as_millis() - late);
+        let stuck = observation.cache().stuck(limit);
+        for pod in stuck {
+            let identity = &pod.identity;
+            tracing::warn!(pod = identity.name, "pod does not leave, forgetting it by force");
+            let deleted =
+                api::delete(&observation.objects.pods, &identity.name, &identity.uid, Some(0)).await;
+            if let Err(error) = deleted {
+                tracing::warn!(pod = identity.name, %error, "pod not forgotten, trying again");
+            }
+        }
+    }
+}

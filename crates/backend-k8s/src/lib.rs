@@ -1,0 +1,30 @@
+//! Runs execution controllers and workers as pods of Kubernetes.
+//!
+//! [`render()`] makes the objects of an execution, a pure function; [`Kubernetes`] keeps the cluster like that, and tells what
+//! runs; [`TokenVerifier`] knows pods by their tokens; [`Leadership`] keeps masters apart.
+
+mod api;
+mod backend;
+mod cache;
+mod connect;
+pub mod labels;
+mod lease;
+mod names;
+mod phase;
+mod ports;
+mod render;
+mod seen;
+mod settings;
+mod tokens;
+mod validate;
+mod watch;
+
+pub use backend::{Kubernetes, PodView};
+pub use connect::{ConnectError, client};
+pub use lease::Leadership;
+pub use names::instance_label;
+pub use render::{CONTAINER, CONTROLLER_PORT, CONTROLLER_PORT_NAME, Rendered, environment, render};
+pub use seen::Purpose;
+pub use settings::KubernetesSettings;
+pub use tokens::{PodIdentity, TokenError, TokenVerifier};
+pub use validate::validate;

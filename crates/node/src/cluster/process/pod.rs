@@ -1,0 +1,88 @@
+//! What a process in a pod does first: it shows its token to the master, and is told what it is for.
+
+use std::{env, fs, path::PathBuf};
+
+use teraslice_core::context::Context;
+use teraslice_rpc::{
+    ConnectError, Peer,
+    introduce::{Introduction, introduce},
+    secret::Secret,
+};
+use tokio::time::timeout;
+
+use super::{Pauses, ProcessError};
+use crate::{
+    assets::cache::{CacheOptions, NodeAssets},
+    parts::{Parts, chain},
+};
+
+/// The variable that names the file with the token of this pod; only pods have it.
+const TOKEN_FILE: &str = "TERASLICE_TOKEN_FILE";
+
+/// Returns the file with the token of this pod, if this process is in one.
+pub(super) fn token_file() -> Option<PathBuf> {
+    env::var_os(TOKEN_FILE).map(PathBuf::from)
+}
+
+/// Asks the master what this process is for, until it answers, and fetches the assets that are not mounted here.
+pub(super) fn enter(
+    parts: &Parts,
+    master: &Peer,
+    token_file: &PathBuf,
+) -> Result<Introduction, ProcessError> {
+    // The runtime of the process comes later: assets are compiled before.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(ProcessError::Runtime)?;
+    let entered = runtime.block_on(async {
+        let context = Context::system();
+        let within = parts.config().worker_disconnect_timeout;
+        let introduced = timeout(within, introduced(master, token_file, &context)).await;
+        let introduction = introduced.map_err(|_| ProcessError::NoMaster { within })??;
+        fetch(parts, master, &introduction, &context).await?;
+        Ok(introduction)
+    });
+    runtime.shutdown_background();
+    entered
+}
+
+async fn introduced(
+    master: &Peer,
+    token_file: &PathBuf,
+    context: &Context,
+) -> Result<Introduction, ProcessError> {
+    let mut pauses = Pauses::new(context.clone());
+    loop {
+        // Read anew each time: tokens are replaced before they end.
+        let token = fs::read_to_string(token_file)
+            .map_err(|source| ProcessError::Token { path: token_file.clone(), source })?;
+        match introduce(master, &Secret::from_text(token.trim())).await {
+            Ok(introduction) => return Ok(introduction),
+            Err(error @ ConnectError::Unreachable { .. }) => {
+                tracing::debug!(reason = chain(&error), "master not reached, trying again");
+                pauses.wait().await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Fetches the assets of the job from the master, but those that lie here: on the shared volume all do.
+async fn fetch(
+    parts: &Parts,
+    master: &Peer,
+    introduction: &Introduction,
+    context: &Context,
+) -> Result<(), ProcessError> {
+    let folders = &parts.config().assets_directories;
+    let ids = introduction.job.get("assets").and_then(|assets| assets.as_array());
+    let ids = ids.into_iter().flatten().filter_map(|id| id.as_str());
+    let is_here = |id: &str| folders.iter().any(|folder| folder.join(format!("{id}.zip")).is_file());
+    let missing: Vec<_> = ids.filter(|id| !is_here(id)).map(str::to_owned).collect();
+    let (false, Some(folder)) = (missing.is_empty(), folders.first()) else { return Ok(()) };
+    let options =
+        CacheOptions { ca_pem: master.ca_pem.clone(), ..CacheOptions::new(folder.clone(), &master.endpoint) };
+    let assets = NodeAssets::open(options, parts.clone(), context.clone())
+        .map_err(|source| ProcessError::Assets { path: folder.clone(), source })?;
+    let fetched = assets.ensure(&missing, introduction.bundle_token.as_deref()).await;
+    fetched.map_err(|error| ProcessError::Fetch(error.into()))
+}
