@@ -5,10 +5,12 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 TERASLICE := $(CARGO_TARGET_DIR)/release/teraslice
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
+# The scripts that start a Kubernetes cluster.
+TERASLICE_KUBE ?= ../shared/kube
 # What `make test-store` runs.
 STORE_CASES ?= cluster faults golden scenarios
 
-.PHONY: help build assets demo test test-store bench fuzz lint docs
+.PHONY: help build assets demo test test-store test-k8s bench fuzz lint docs
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -34,6 +36,10 @@ endif
 
 test-store: build ## runs the cases of clusters with state on the search server TERASLICE_TEST_STORE
 	TERASLICE_TEST_STORE=$(TERASLICE_TEST_STORE) cargo test --release --workspace $(STORE_CASES:%=--test %) -- --test-threads 1
+
+test-k8s: build ## runs the cases that need a Kubernetes cluster, in one that the scripts of the folder TERASLICE_KUBE start
+	tests/k8s/run.sh $(TERASLICE_KUBE) $(TERASLICE) cargo test --release --workspace --test conformance --test k8s \
+		-- --ignored --test-threads 1
 
 bench: build ## measures against a baseline in the same run, and prints one table
 	cargo bench --workspace --bench slicing --bench dispatch --bench dispatch_rpc --bench submit_latency \

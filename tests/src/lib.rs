@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cluster;
 pub mod elastic;
+pub mod k8s;
 pub mod ledger;
 pub mod network;
 

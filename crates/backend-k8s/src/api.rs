@@ -9,6 +9,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
+    core::Status,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use teraslice_core::backend::BackendError;
@@ -122,7 +123,8 @@ pub(crate) fn own(meta: &mut ObjectMeta, owner: &ObjectMeta) {
     meta.owner_references = Some(vec![reference]);
 }
 
-fn silent() -> BackendError {
+/// Says that a call was not answered in time.
+pub(crate) fn silent() -> BackendError {
     let reason = format!("the Kubernetes API server did not answer within {}s", CALL_MAX.as_secs());
     BackendError::Unavailable { reason, retry_after: None }
 }
@@ -143,12 +145,20 @@ pub(crate) fn failure(error: kube::Error) -> BackendError {
         // An admission webhook or policy does not want it.
         400 | 422 => BackendError::Refused { reason: short(&status.message) },
         403 if status.message.contains("denied") => BackendError::Refused { reason: short(&status.message) },
+        // An object was deleted by somebody: as soon as that is seen, things go on.
+        404 if is_of_object(&status) => passing(None),
         401 | 403 | 404 => passing(Some(FORBIDDEN_PAUSE)),
         _ => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             passing((seconds > 0).then(|| Duration::from_secs(seconds.into())))
         }
     }
+}
+
+/// Tells whether one object is meant, not its namespace or all of its kind.
+fn is_of_object(status: &Status) -> bool {
+    let kind = status.details.as_ref().map(|details| details.kind.as_str());
+    kind.is_some_and(|kind| !kind.is_empty() && kind != "namespaces")
 }
 
 /// Shortens a message: some hold the whole object.
@@ -166,8 +176,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-
     use super::*;
 
     fn answered(code: u16, message: &str) -> BackendError {

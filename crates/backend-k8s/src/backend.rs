@@ -453,3 +453,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The sender of hints, for those who make them.
 pub(crate) type Hints = broadcast::Sender<BackendEvent>;
+
+#[cfg(test)]
+mod tests;

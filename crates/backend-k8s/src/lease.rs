@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{api, names};
 
 /// A lease that was not renewed for so long is free.
-const DURATION: Duration = Duration::from_secs(15);
+pub(crate) const DURATION: Duration = Duration::from_secs(15);
 /// It is renewed this often.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Somebody else's is looked at this often.
@@ -211,11 +211,13 @@ fn fresh(name: String) -> Lease {
     Lease { metadata, spec: Some(LeaseSpec::default()) }
 }
 
-fn transitions(lease: &Lease) -> i32 {
+/// Returns the term.
+pub(crate) fn transitions(lease: &Lease) -> i32 {
     lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0)
 }
 
-fn holder_of(lease: &Lease) -> Option<&str> {
+/// Returns who leads.
+pub(crate) fn holder_of(lease: &Lease) -> Option<&str> {
     let holder = lease.spec.as_ref()?.holder_identity.as_deref();
     holder.filter(|holder| !holder.is_empty())
 }
@@ -224,3 +226,6 @@ fn holder_of(lease: &Lease) -> Option<&str> {
 fn now_micro() -> MicroTime {
     MicroTime(jiff::Timestamp::try_from(std::time::SystemTime::now()).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

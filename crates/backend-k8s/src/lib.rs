@@ -1,12 +1,16 @@
 //! Runs execution controllers and workers as pods of Kubernetes.
 //!
 //! [`render()`] makes the objects of an execution, a pure function; [`Kubernetes`] keeps the cluster like that, and tells what
-//! runs; [`TokenVerifier`] knows pods by their tokens; [`Leadership`] keeps masters apart.
+//! runs; [`TokenVerifier`] knows pods by their tokens; [`Leadership`] keeps masters apart;
+//! [`doctor`] tells whether a cluster is ready for all that.
 
 mod api;
 mod backend;
 mod cache;
 mod connect;
+pub mod doctor;
+#[cfg(test)]
+mod fake;
 pub mod labels;
 mod lease;
 mod names;

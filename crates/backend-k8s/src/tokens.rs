@@ -1,12 +1,16 @@
 //! Tells by its token which pod a caller is, offline: by the keys that the API server publishes.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use kube::Client;
 use serde::Deserialize;
 use teraslice_core::{backend::BackendError, context::Context};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::time::Instant;
 
 use crate::api;
 
@@ -67,12 +71,9 @@ pub struct TokenVerifier {
     context: Context,
     audience: String,
     namespace: String,
-    known: Mutex<Option<Known>>,
-}
-
-struct Known {
-    keys: JwkSet,
-    since: Instant,
+    known: Mutex<JwkSet>,
+    /// When the keys were asked for last. Held while they are, so that known keys are found meanwhile.
+    asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +92,8 @@ impl TokenVerifier {
     /// Makes one for the pods of a namespace, whose tokens are for this audience.
     #[must_use]
     pub fn new(client: Client, audience: String, namespace: String, context: Context) -> Self {
-        Self { client, context, audience, namespace, known: Mutex::new(None) }
+        let known = Mutex::new(JwkSet { keys: Vec::new() });
+        Self { client, context, audience, namespace, known, asked: tokio::sync::Mutex::new(None) }
     }
 
     /// Returns which pod has shown a token.
@@ -115,26 +117,35 @@ impl TokenVerifier {
 
     /// Returns the key with that name; keys are rotated, so one that is not known is asked for.
     async fn key(&self, name: String) -> Result<DecodingKey, TokenError> {
-        let mut known = self.known.lock().await;
-        let find = |known: &Option<Known>| {
-            let known = known.as_ref()?;
-            known.keys.find(&name).map(DecodingKey::from_jwk)
-        };
-        if let Some(key) = find(&known) {
+        if let Some(key) = self.find(&name) {
+            return Ok(key?);
+        }
+        let mut asked = self.asked.lock().await;
+        if let Some(key) = self.find(&name) {
             return Ok(key?);
         }
         let now = self.context.now();
-        if known.as_ref().is_none_or(|known| now - known.since >= KEYS_PAUSE) {
-            let keys = self.published().await.map_err(TokenError::Keys)?;
-            *known = Some(Known { keys, since: now });
+        if asked.is_none_or(|asked| now - asked >= KEYS_PAUSE) {
+            let keys = api::call(published(&self.client)).await.map_err(TokenError::Keys)?;
+            *self.known() = keys;
+            *asked = Some(now);
         }
-        Ok(find(&known).ok_or(TokenError::UnknownKey { key: name })??)
+        Ok(self.find(&name).ok_or(TokenError::UnknownKey { key: name })??)
     }
 
-    async fn published(&self) -> Result<JwkSet, BackendError> {
-        let request = http::Request::get(KEYS).body(Vec::new()).expect("the path is a path");
-        api::call(self.client.request(request)).await
+    fn find(&self, name: &str) -> Option<jsonwebtoken::errors::Result<DecodingKey>> {
+        self.known().find(name).map(DecodingKey::from_jwk)
     }
+
+    fn known(&self) -> MutexGuard<'_, JwkSet> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the keys that the API server publishes.
+pub(crate) async fn published(client: &Client) -> kube::Result<JwkSet> {
+    let request = http::Request::get(KEYS).body(Vec::new()).expect("the path is a path");
+    client.request(request).await
 }
 
 impl fmt::Debug for TokenVerifier {
@@ -142,3 +153,6 @@ impl fmt::Debug for TokenVerifier {
         f.debug_struct("TokenVerifier").field("audience", &self.audience).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,15 +9,15 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use teraslice_core::backend::BackendError;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{self, CALL_MAX, Listed};
 
 /// Everything is listed again this often, whatever the watch says.
 pub(crate) const RELIST_EVERY: Duration = Duration::from_secs(30);
-/// The first pause after a failure; it doubles.
+/// The first pause after a failure, or a watch that has ended soon; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-/// The longest pause.
+/// The longest pause; what has lasted for so long has not ended soon.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What has been learned.
@@ -32,6 +32,16 @@ pub(crate) enum News<K> {
     Failed(BackendError),
 }
 
+/// How a watch has ended.
+enum Watched {
+    /// Nobody listens any more.
+    Unwanted,
+    /// Its time is over, or the server had enough of it.
+    Over,
+    /// It was not let begin.
+    Failed(BackendError),
+}
+
 /// Tells everything about the objects with these labels and fields until `take` says that nobody listens.
 pub(crate) async fn follow<K>(api: Api<K>, params: ListParams, mut take: impl FnMut(News<K>) -> bool)
 where
@@ -39,36 +49,58 @@ where
 {
     let mut pause = PAUSE_MIN;
     loop {
-        let is_wanted = match api::list(&api, &params).await {
+        let since = Instant::now();
+        let at_least = match api::list(&api, &params).await {
             Ok(listed) => {
-                pause = PAUSE_MIN;
                 let version = listed.version.clone();
-                take(News::All(listed)) && watch(&api, &params, &version, &mut take).await
+                if !take(News::All(listed)) {
+                    return;
+                }
+                match watch(&api, &params, &version, &mut take).await {
+                    Watched::Unwanted => return,
+                    Watched::Over => Duration::ZERO,
+                    Watched::Failed(error) => {
+                        // Lists have to do meanwhile, so they are not put off for as long as a watch may have to be.
+                        let at_least = pause_after(&error).min(PAUSE_MAX);
+                        if !take(News::Failed(error)) {
+                            return;
+                        }
+                        at_least
+                    }
+                }
             }
             Err(error) => {
-                let at_least = match &error {
-                    BackendError::Unavailable { retry_after, .. } => retry_after.unwrap_or_default(),
-                    _ => PAUSE_MAX,
-                };
-                let is_wanted = take(News::Failed(error));
-                sleep(pause.max(at_least)).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-                is_wanted
+                let at_least = pause_after(&error);
+                if !take(News::Failed(error)) {
+                    return;
+                }
+                at_least
             }
         };
-        if !is_wanted {
-            return;
+        if since.elapsed() >= PAUSE_MAX {
+            pause = PAUSE_MIN;
+            sleep(at_least).await;
+        } else {
+            sleep(pause.max(at_least)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 }
 
-/// Tells changes until it is time for a list; returns whether somebody listens.
+fn pause_after(error: &BackendError) -> Duration {
+    match error {
+        BackendError::Unavailable { retry_after, .. } => retry_after.unwrap_or_default(),
+        _ => PAUSE_MAX,
+    }
+}
+
+/// Tells changes until it is time for a list.
 async fn watch<K>(
     api: &Api<K>,
     params: &ListParams,
     version: &str,
     take: &mut impl FnMut(News<K>) -> bool,
-) -> bool
+) -> Watched
 where
     K: Resource + Clone + DeserializeOwned + Debug + 'static,
 {
@@ -78,7 +110,10 @@ where
         field_selector: params.field_selector.clone(),
         ..WatchParams::default().timeout(seconds)
     };
-    let Ok(changes) = api::call(api.watch(&params, version)).await else { return true };
+    let changes = match api::call(api.watch(&params, version)).await {
+        Ok(changes) => changes,
+        Err(error) => return Watched::Failed(error),
+    };
     pin_mut!(changes);
     // A connection that died in silence says nothing: the server would have ended the watch by then.
     while let Ok(Some(Ok(event))) = timeout(RELIST_EVERY + CALL_MAX, changes.next()).await {
@@ -87,11 +122,11 @@ where
             WatchEvent::Deleted(object) => take(News::Gone(object)),
             WatchEvent::Bookmark(_) => true,
             // The version is too old, most likely.
-            WatchEvent::Error(_) => return true,
+            WatchEvent::Error(_) => return Watched::Over,
         };
         if !is_wanted {
-            return false;
+            return Watched::Unwanted;
         }
     }
-    true
+    Watched::Over
 }

@@ -14,6 +14,7 @@ if [ -n "$TERASLICE_URL" ]; then
 fi
 
 log=$WORK/port-forward.log
+: >"$log" # not what an earlier one has said
 $KUBECTL --namespace "$NAMESPACE" port-forward service/teraslice-master :5678 >"$log" 2>&1 &
 pid=$!
 trap 'kill "$pid" 2>/dev/null || :; wait "$pid" 2>/dev/null || :' EXIT

@@ -159,8 +159,10 @@ impl Observation {
         let changed = match news {
             News::All(listed) => self.take_pods(&listed, |_| true),
             News::Changed(pod) => {
-                let pod = SeenPod::new(&pod);
-                pod.and_then(|pod| pod.ex_id().filter(|_| self.cache().pods.apply(pod))).into_iter().collect()
+                let Some(pod) = SeenPod::new(&pod) else { return };
+                // One without an execution too, such as the master's: people see it.
+                let (ex_id, is_new) = (pod.ex_id(), self.cache().pods.apply(pod));
+                ex_id.filter(|_| is_new).into_iter().collect()
             }
             News::Gone(pod) => {
                 let Some(pod) = SeenPod::new(&pod) else { return };
@@ -175,21 +177,23 @@ impl Observation {
 
     /// Keeps why the pods of a Job are not made: a quota, for example.
     fn hear_event(&self, news: News<Event>) {
+        let mut cache = self.cache();
         let events = match news {
-            News::All(listed) => listed.items,
+            News::All(listed) => {
+                cache.troubles.clear();
+                listed.items
+            }
             News::Changed(event) => vec![event],
             News::Gone(_) => return,
             News::Failed(error) => return failed("events", &error),
         };
-        let mut cache = self.cache();
         let mut changed = BTreeSet::new();
         for event in events {
             let (Some(uid), Some(message)) = (event.involved_object.uid, event.message) else { continue };
             let job = cache.jobs.iter().find(|job| job.identity.uid == uid);
-            if let Some(ex_id) = job.and_then(Seen::ex_id) {
-                cache.troubles.insert(uid, message);
-                changed.insert(ex_id);
-            }
+            changed.extend(job.and_then(Seen::ex_id));
+            // Its Job may be seen later.
+            cache.troubles.insert(uid, message);
         }
         drop(cache);
         self.changed(changed);
@@ -232,3 +236,6 @@ async fn forget_stuck(observation: Weak<Observation>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

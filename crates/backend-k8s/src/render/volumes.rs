@@ -25,7 +25,7 @@ const IDENTITY_DIRECTORY: &str = "/var/run/secrets/teraslice";
 const WORKING_DIRECTORY: &str = "/app";
 
 /// The key of the config map, and the name of its file.
-const CONFIG_FILE: &str = "teraslice.yaml";
+pub(crate) const CONFIG_FILE: &str = "teraslice.yaml";
 /// How long a token is good; the node renews it in time.
 const TOKEN_SECONDS: i64 = 3_600;
 /// How much a process may write to `/tmp`.

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Starts a Kubernetes cluster, loads the image into it, runs the cases that need it, and takes it down.
+# $1: the folder of the scripts that make a cluster; $2: the built program; the rest: what runs the cases.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+kube=$(cd "$1" && pwd)
+program=$2
+shift 2
+TERASLICE_KUBE_STATE=$(mktemp -d)
+export TERASLICE_KUBE_STATE
+trap '"$kube/down" >/dev/null 2>&1 || :; rm -rf "$TERASLICE_KUBE_STATE"' EXIT
+trap 'exit 130' INT TERM
+bin=$("$kube/build" | tail -n 1)
+"$kube/up"
+archive=$TERASLICE_KUBE_STATE/image.tar
+cargo xtask image teraslice:k8sdev --binary "$program" --output "$archive"
+"$kube/load" "$archive"
+"$kube/image" teraslice-instance:1 --busybox --file "$here/instance.sh:/instance.sh" --entrypoint /bin/sh /instance.sh
+export KUBECONFIG="$TERASLICE_KUBE_STATE/kubeconfig" TERASLICE_KUBE="$kube" PATH="$bin:$PATH"
+"$@"

@@ -1,0 +1,343 @@
+//! Teraslice on a real Kubernetes cluster, set up as `examples/k8s` does it.
+//!
+//! `TERASLICE_KUBE` is the folder of scripts that have started the cluster (`pv`, `forward`, `ctl`), `KUBECONFIG` leads to it, and
+//! `TERASLICE_K8S_IMAGE` is loaded there: `make test-k8s` sees to all three.
+
+use std::{
+    env, fs,
+    os::unix::fs::chown,
+    path::PathBuf,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    binary,
+    cluster::{Answer, answer, config_of_agent},
+    root,
+};
+
+/// Everything that is waited for has to happen within this, unless a case says otherwise.
+pub const WAIT_MAX: Duration = Duration::from_secs(120);
+/// While something is waited for, it is looked this often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The user of the image.
+const USER: u32 = 10_001;
+
+/// An installation in a namespace of its own; gone at the end.
+#[derive(Debug)]
+pub struct Installation {
+    /// Its namespace.
+    pub namespace: String,
+    /// Where the volumes lie on this machine, which is every node's.
+    folder: tempfile::TempDir,
+    url: String,
+    agent: ureq::Agent,
+}
+
+impl Installation {
+    /// Sets it up, with more keys under `teraslice` for the master.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    #[must_use]
+    pub fn start(name: &str, more: &[(&str, &str)]) -> Self {
+        let namespace = format!("ts-{name}-{}", std::process::id());
+        let folder = tempfile::tempdir().expect("the folder for temporary files can be written");
+        let mut installation =
+            Self { namespace, folder, url: String::new(), agent: config_of_agent().build().new_agent() };
+        for claim in ["teraslice-assets", "teraslice-state"] {
+            installation.volume(claim);
+        }
+        installation.make("setup");
+        if !more.is_empty() {
+            installation.configure(more);
+        }
+        installation.url = format!("http://{}", installation.forward());
+        installation.wait("the API", WAIT_MAX, |it| it.try_get("/v1/health/ready").filter(|it| it.status == 200));
+        installation
+    }
+
+    /// Makes a volume that a claim of this name in the namespace gets; returns its folder.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    pub fn volume(&self, claim: &str) -> PathBuf {
+        let folder = self.folder.path().join(claim);
+        fs::create_dir_all(&folder).expect("the folder of a test can be written");
+        chown(&folder, Some(USER), Some(USER)).expect("this is root");
+        let name = format!("{}-{claim}", self.namespace);
+        let made = Command::new(script("pv")).arg(&name).arg(&folder).output().expect("TERASLICE_KUBE has pv");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let reserved = json!({"spec": {"claimRef": {"namespace": self.namespace, "name": claim}}});
+        run("kubectl", &["patch", "persistentvolume", &name, "--type", "merge", "--patch", &reserved.to_string()]);
+        folder
+    }
+
+    /// Makes a claim and its volume; returns the folder.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    pub fn claim(&self, name: &str) -> PathBuf {
+        let folder = self.volume(name);
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteMany"], "storageClassName": "",
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        }));
+        folder
+    }
+
+    /// Applies an object.
+    ///
+    /// # Panics
+    ///
+    /// When it is refused.
+    pub fn apply(&self, object: &Value) {
+        let path = self.folder.path().join("object.json");
+        fs::write(&path, object.to_string()).expect("the folder of a test can be written");
+        let path = path.to_string_lossy().into_owned();
+        self.kubectl(&["apply", "--filename", &path]);
+    }
+
+    /// Runs a target of the example's Makefile in this namespace.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    pub fn make(&self, target: &str) -> String {
+        let folder = root().join("examples/k8s");
+        let mut make = Command::new("make");
+        make.arg("-C").arg(folder).arg(target).env("STORAGE_CLASS", "none").env("NAMESPACE", &self.namespace);
+        let done = make.env("TERASLICE", binary()).output().expect("there is make");
+        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "make {target}: {said}");
+        said
+    }
+
+    /// Sets more keys of the master's configuration, and restarts it.
+    fn configure(&self, more: &[(&str, &str)]) {
+        let map = self.objects("configmap/teraslice-master");
+        let mut text = map["data"]["teraslice.yaml"].as_str().expect("the map has the file").to_owned();
+        for (key, value) in more {
+            text.push_str(&format!("  {key}: {value}\n"));
+        }
+        let patch = json!({"data": {"teraslice.yaml": text}}).to_string();
+        self.kubectl(&["patch", "configmap/teraslice-master", "--type", "merge", "--patch", &patch]);
+        self.restart_master();
+    }
+
+    /// Replaces the master's pod, and waits for the new one.
+    pub fn restart_master(&self) {
+        self.kubectl(&["rollout", "restart", "deployment/teraslice-master"]);
+        self.kubectl(&["rollout", "status", "deployment/teraslice-master", "--timeout", "180s"]);
+    }
+
+    /// Leads an address of this machine to the master's service, whichever pod is behind it.
+    fn forward(&self) -> String {
+        let service = self.objects("service/teraslice-master");
+        let address = service["spec"]["clusterIP"].as_str().expect("a service has an address");
+        run(&script("forward").to_string_lossy(), &[&format!("{address}:5678")]).trim().to_owned()
+    }
+
+    /// Runs kubectl in the namespace; returns what it printed.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        run("kubectl", &[&["--namespace", &self.namespace], arguments].concat())
+    }
+
+    /// Returns an object, or a list of them: `pods`, `job/NAME`.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[must_use]
+    pub fn objects(&self, what: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&["get", what, "--output", "json"])).expect("kubectl prints JSON")
+    }
+
+    /// Returns the pods of an execution in a role (`worker`, `execution_controller`).
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be listed.
+    #[must_use]
+    pub fn pods(&self, ex_id: &str, role: &str) -> Vec<Value> {
+        let labels = format!("teraslice.terascope.io/exId={ex_id},app.kubernetes.io/component={role}");
+        let listed = self.kubectl(&["get", "pods", "--selector", &labels, "--output", "json"]);
+        let listed: Value = serde_json::from_str(&listed).expect("kubectl prints JSON");
+        listed["items"].as_array().expect("a list has items").clone()
+    }
+
+    /// Waits until so many pods of a role run for an execution, and no other does; returns them.
+    ///
+    /// # Panics
+    ///
+    /// When they do not.
+    pub fn await_pods(&self, ex_id: &str, role: &str, count: usize) -> Vec<Value> {
+        let is_running = |pod: &Value| {
+            pod["status"]["phase"] == "Running" && pod["metadata"].get("deletionTimestamp").is_none()
+        };
+        self.wait(&format!("{count} pods of {role}"), WAIT_MAX, |it| {
+            let pods = it.pods(ex_id, role);
+            (pods.len() == count && pods.iter().all(is_running)).then_some(pods)
+        })
+    }
+
+    /// Waits until nothing of an execution is left.
+    ///
+    /// # Panics
+    ///
+    /// When something is.
+    pub fn await_gone(&self, ex_id: &str) {
+        let labels = format!("teraslice.terascope.io/exId={ex_id}");
+        self.wait(&format!("execution {ex_id} to leave nothing"), WAIT_MAX, |it| {
+            let left = it.kubectl(&["get", "jobs,pods", "--selector", &labels, "--output", "name"]);
+            left.trim().is_empty().then_some(())
+        });
+    }
+
+    /// Sends a request with a JSON body, if there is one; none when it is not answered.
+    #[must_use]
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let sent = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json");
+                self.agent.run(request.body(body.to_string()).expect("the request is one"))
+            }
+            None => self.agent.run(request.body(()).expect("the request is one")),
+        };
+        answer(sent)
+    }
+
+    fn try_get(&self, path: &str) -> Option<Answer> {
+        self.request("GET", path, None)
+    }
+
+    /// Returns the body of an answer that says 200.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such answer.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Value {
+        let answer = self.try_get(path).unwrap_or_else(|| panic!("GET {path} is not answered"));
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.body);
+        answer.body
+    }
+
+    /// Posts; returns the body of an answer that says 200 or 201.
+    ///
+    /// # Panics
+    ///
+    /// When it says something else.
+    pub fn post(&self, path: &str, body: Option<&Value>) -> Value {
+        let answer = self.request("POST", path, body).unwrap_or_else(|| panic!("POST {path} is not answered"));
+        assert!(matches!(answer.status, 200 | 201), "POST {path}: {} {}", answer.status, answer.body);
+        answer.body
+    }
+
+    /// Submits a job; returns its id and that of its execution.
+    ///
+    /// # Panics
+    ///
+    /// When it is refused.
+    pub fn submit(&self, job: &Value) -> (String, String) {
+        let answer = self.post("/v1/jobs", Some(job));
+        let id = |key: &str| answer[key].as_str().unwrap_or_else(|| panic!("no {key}: {answer}")).to_owned();
+        (id("job_id"), id("ex_id"))
+    }
+
+    /// Waits until an execution has one of these statuses; returns its record.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended otherwise, or the time is over.
+    pub fn await_status(&self, ex_id: &str, wanted: &[&str]) -> Value {
+        let ends = ["completed", "stopped", "rejected", "failed", "terminated"];
+        self.wait(&format!("execution {ex_id} to be {wanted:?}"), WAIT_MAX, |it| {
+            // The master may be away.
+            let record = it.try_get(&format!("/v1/ex/{ex_id}")).filter(|answer| answer.status == 200)?.body;
+            let status = record["_status"].as_str().unwrap_or_default();
+            let is_wanted = wanted.contains(&status);
+            assert!(is_wanted || !ends.contains(&status), "ended as {status}: {}", record["_failureReason"]);
+            is_wanted.then_some(record)
+        })
+    }
+
+    /// Waits for something, with a limit.
+    ///
+    /// # Panics
+    ///
+    /// When the time is over; what is in the namespace is shown.
+    #[expect(clippy::disallowed_methods, reason = "a case waits for a real cluster")]
+    pub fn wait<T>(&self, what: &str, limit: Duration, look: impl Fn(&Self) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            if start.elapsed() > limit {
+                panic!("waited {limit:?} for {what}\n{}", self.report());
+            }
+            sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Returns what is in the namespace, and what pods have said last.
+    fn report(&self) -> String {
+        let mut report = self.kubectl(&["get", "jobs,pods", "--output", "wide"]);
+        report += &self.kubectl(&["get", "events", "--sort-by", ".lastTimestamp"]);
+        for component in ["master", "execution_controller", "worker"] {
+            let label = format!("app.kubernetes.io/component={component}");
+            report += &format!("--- {component}\n");
+            report += &self.kubectl(&["logs", "--selector", &label, "--tail", "40", "--prefix"]);
+        }
+        report
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        let delete = |what: &[&str]| {
+            let deleted = Command::new("kubectl").arg("delete").args(what).arg("--ignore-not-found").output();
+            drop(deleted);
+        };
+        delete(&["namespace", &self.namespace, "--timeout", "60s"]);
+        delete(&["persistentvolume", &format!("{}-teraslice-assets", self.namespace), "--wait=false"]);
+        delete(&["persistentvolume", &format!("{}-teraslice-state", self.namespace), "--wait=false"]);
+    }
+}
+
+/// Stops and starts components of the cluster: `ctl(&["pause", "kube-apiserver"])`.
+///
+/// # Panics
+///
+/// When it fails.
+pub fn ctl(arguments: &[&str]) {
+    run(&script("ctl").to_string_lossy(), arguments);
+}
+
+fn script(name: &str) -> PathBuf {
+    PathBuf::from(env::var_os("TERASLICE_KUBE").expect("TERASLICE_KUBE names the folder of scripts")).join(name)
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let done = Command::new(program).args(arguments).output();
+    let done = done.unwrap_or_else(|error| panic!("{program} does not start: {error}"));
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{program} {arguments:?}: {said}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}

@@ -1,0 +1,391 @@
+//! Jobs on a real Kubernetes cluster: what users' documents promise, and what happens when pods, master and API server go.
+//!
+//! `make test-k8s` starts the cluster; each case sets up an installation of its own.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use teraslice_model::job::Format;
+use teraslice_tests::{
+    Stage,
+    k8s::{Installation, WAIT_MAX, ctl},
+};
+
+/// A job whose records are numbered, and written one line each into the claim `out`.
+fn numbered(records: u64, workers: u64, delay_ms: u64) -> Value {
+    json!({
+        "name": "numbered", "lifecycle": "once", "workers": workers, "assets": ["standard"],
+        "cpu": 0.1, "memory": 256_000_000, "cpu_execution_controller": 0.1, "memory_execution_controller": 256_000_000,
+        "volumes": [{"name": "out", "path": "/out"}],
+        "operations": [
+            {"_op": "file_reader", "path": "/out/input", "format": "ldjson", "size": 2_000},
+            {"_op": "delay", "ms": delay_ms},
+            {"_op": "set_field", "field": "checked", "value": true},
+            {"_op": "file_exporter", "path": "/out/done", "format": "ldjson"},
+        ],
+    })
+    .as_object()
+    .map(|job| {
+        let mut job = job.clone();
+        job.insert("labels".to_owned(), json!({"records": records.to_string()}));
+        Value::Object(job)
+    })
+    .expect("an object")
+}
+
+/// Makes the claim `out` with so many numbered lines as input; returns its folder.
+fn input(teraslice: &Installation, records: u64) -> std::path::PathBuf {
+    let folder = teraslice.claim("out");
+    fs::create_dir_all(folder.join("input")).unwrap();
+    let lines: String = (0..records).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    fs::write(folder.join("input/lines.ldjson"), lines).unwrap();
+    folder
+}
+
+/// Checks that every number is there, once.
+fn check(folder: &std::path::Path, records: u64) {
+    let mut seen = Vec::new();
+    for file in fs::read_dir(folder.join("done")).unwrap().flatten() {
+        if file.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        for line in fs::read_to_string(file.path()).unwrap().lines() {
+            let record: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(record["checked"], true, "{line}");
+            seen.push(record["n"].as_u64().unwrap());
+        }
+    }
+    let once: BTreeSet<_> = seen.iter().copied().collect();
+    assert_eq!((seen.len() as u64, once.len() as u64), (records, records), "written, and how many of them differ");
+}
+
+fn processed(teraslice: &Installation, ex_id: &str) -> u64 {
+    let record = teraslice.get(&format!("/v1/ex/{ex_id}"));
+    record["_slicer_stats"]["processed"].as_u64().unwrap_or(0)
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn runs_a_job_in_pods_with_the_fields_of_the_documents() {
+    let teraslice = Installation::start("fields", &[]);
+    let folder = input(&teraslice, 2_000);
+    let node = teraslice.objects("nodes")["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    teraslice.kubectl(&["label", "node", &node, "zone=west", "disk=fast", "--overwrite"]);
+    let mut job = numbered(2_000, 2, 50);
+    job["cpu"] = json!(0.2);
+    job["memory"] = json!(300_000_000);
+    job["targets"] = json!([
+        {"key": "zone", "value": "west"},
+        {"key": "disk", "value": "fast", "constraint": "required"},
+        {"key": "rack", "value": "r1", "constraint": "preferred"},
+        {"key": "spot", "value": "yes", "constraint": "accepted"},
+    ]);
+    let (job_id, ex_id) = teraslice.submit(&job);
+    let workers = teraslice.await_pods(&ex_id, "worker", 2);
+    let controllers = teraslice.await_pods(&ex_id, "execution_controller", 1);
+    for (pods, cpu, memory) in [(&workers, "200m", "300000000"), (&controllers, "100m", "256000000")] {
+        for pod in pods {
+            let (spec, container) = (&pod["spec"], &pod["spec"]["containers"][0]);
+            let wanted = json!({"cpu": cpu, "memory": memory});
+            assert_eq!((&container["resources"]["requests"], &container["resources"]["limits"]), (&wanted, &wanted));
+            let affinity = &spec["affinity"]["nodeAffinity"];
+            let required = &affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+            assert_eq!(
+                required,
+                &json!([{"matchExpressions": [
+                    {"key": "zone", "operator": "In", "values": ["west"]},
+                    {"key": "disk", "operator": "In", "values": ["fast"]},
+                ]}])
+            );
+            let preferred = &affinity["preferredDuringSchedulingIgnoredDuringExecution"][0];
+            assert_eq!(preferred["weight"], 1);
+            let accepts = json!({"key": "spot", "operator": "Equal", "value": "yes", "effect": "NoSchedule"});
+            assert!(spec["tolerations"].as_array().unwrap().contains(&accepts), "{}", spec["tolerations"]);
+            let claims: Vec<_> = spec["volumes"].as_array().unwrap().iter()
+                .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
+                .collect();
+            assert_eq!(claims, ["teraslice-assets", "out"]);
+            let mounts = container["volumeMounts"].as_array().unwrap();
+            let of = |path: &str| mounts.iter().find(|mount| mount["mountPath"] == path).unwrap();
+            assert_eq!(of("/app/assets")["readOnly"], true);
+            assert_eq!(of("/out").get("readOnly"), None);
+            assert_eq!(spec["automountServiceAccountToken"], false);
+            assert_eq!(spec["serviceAccountName"], "teraslice-worker");
+            assert!(!container.to_string().contains("\"EX\""), "no execution in the environment");
+            let labels = &pod["metadata"]["labels"];
+            assert_eq!(labels["app.kubernetes.io/name"], "teraslice");
+            assert_eq!(labels["app.kubernetes.io/instance"], "teraslice");
+            assert_eq!(labels["teraslice.terascope.io/jobId"], job_id.as_str());
+            assert_eq!(labels["teraslice.terascope.io/exId"], ex_id.as_str());
+            assert_eq!(labels["teraslice.terascope.io/jobName"], "numbered");
+            assert_eq!(labels["job.teraslice.terascope.io/records"], "2000");
+        }
+    }
+    teraslice.await_status(&ex_id, &["completed"]);
+    check(&folder, 2_000);
+    teraslice.await_gone(&ex_id);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn shows_pods_by_machine_and_scales_them() {
+    let teraslice = Installation::start("scale", &[]);
+    drop(input(&teraslice, 100_000));
+    let (job_id, ex_id) = teraslice.submit(&numbered(100_000, 2, 500));
+    teraslice.await_pods(&ex_id, "worker", 2);
+    teraslice.await_status(&ex_id, &["running"]);
+    let active = |teraslice: &Installation| {
+        let state = teraslice.get("/v1/cluster/state");
+        let (_, machine) = state.as_object().unwrap().iter().next().unwrap();
+        for key in ["pid", "node_version", "teraslice_version", "total", "available"] {
+            assert_eq!(machine[key], "N/A", "{key}");
+        }
+        let all = machine["active"].as_array().unwrap().clone();
+        all.into_iter().filter(|process| process["ex_id"] == ex_id.as_str()).count()
+    };
+    teraslice.wait("three pods in the state", WAIT_MAX, |it| (active(it) == 3).then_some(()));
+    for (query, workers, count) in [("add=1", 3, 4), ("remove=2", 1, 2), ("total=2", 2, 3)] {
+        teraslice.post(&format!("/v1/jobs/{job_id}/_workers?{query}"), None);
+        teraslice.await_pods(&ex_id, "worker", workers);
+        teraslice.wait(&format!("{count} pods after {query}"), WAIT_MAX, |it| (active(it) == count).then_some(()));
+    }
+    teraslice.post(&format!("/v1/jobs/{job_id}/_stop"), None);
+    teraslice.await_status(&ex_id, &["stopped"]);
+    teraslice.await_gone(&ex_id);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn pauses_and_resumes_one_job_beside_another() {
+    let teraslice = Installation::start("pause", &[]);
+    drop(input(&teraslice, 100_000));
+    let (first, first_ex) = teraslice.submit(&numbered(100_000, 1, 200));
+    let mut other = numbered(100_000, 1, 200);
+    other["operations"][3]["path"] = json!("/out/other");
+    let (second, second_ex) = teraslice.submit(&other);
+    for (job_id, ex_id) in [(&first, &first_ex), (&second, &second_ex)] {
+        teraslice.await_status(ex_id, &["running"]);
+        teraslice.post(&format!("/v1/jobs/{job_id}/_pause"), None);
+        teraslice.await_status(ex_id, &["paused"]);
+        teraslice.post(&format!("/v1/jobs/{job_id}/_resume"), None);
+        teraslice.await_status(ex_id, &["running"]);
+    }
+    for (job_id, ex_id) in [(&first, &first_ex), (&second, &second_ex)] {
+        teraslice.post(&format!("/v1/jobs/{job_id}/_stop"), None);
+        teraslice.await_status(ex_id, &["stopped"]);
+        teraslice.await_gone(ex_id);
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn says_why_pods_wait() {
+    let teraslice = Installation::start("wait", &[]);
+    let plain = json!({
+        "name": "waiting", "workers": 1, "cpu_execution_controller": 0.05,
+        "operations": [{"_op": "test-reader"}, {"_op": "noop"}],
+    });
+    let with = |key: &str, value: Value| {
+        let mut job = plain.clone();
+        job[key] = value;
+        job
+    };
+    for (job, said) in [
+        (with("volumes", json!([{"name": "nowhere", "path": "/data"}])), "nowhere"),
+        (with("targets", json!([{"key": "planet", "value": "mars"}])), "affinity"),
+        (with("kubernetes_image", json!("localhost/nothing:1")), "nothing:1"),
+        (with("cpu_execution_controller", json!(900)), "cpu"),
+    ] {
+        let (job_id, ex_id) = teraslice.submit(&job);
+        let path = format!("/v1/ex/{ex_id}/explain");
+        teraslice.wait(&format!("explain to name {said}"), Duration::from_secs(20), |it| {
+            it.get(&path).to_string().contains(said).then_some(())
+        });
+        teraslice.post(&format!("/v1/jobs/{job_id}/_stop"), None);
+        teraslice.await_status(&ex_id, &["stopped"]);
+        teraslice.await_gone(&ex_id);
+    }
+    let refused = with("targets", json!([{"key": "zone", "value": "a"}, {"key": "zone", "value": "b"}]));
+    let answer = teraslice.request("POST", "/v1/jobs", Some(&refused)).unwrap();
+    assert!(answer.status >= 400 && answer.body.to_string().contains("zone"), "{} {}", answer.status, answer.body);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn writes_the_flights_as_run_does() {
+    let teraslice = Installation::start("flights", &[("kubernetes_overrides_enabled", "true")]);
+    let example = teraslice_tests::root().join("examples/flights");
+    let home = || std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, Into::into).join("teraslice/demo");
+    let table = cache.join("flights.csv");
+    let fetched = std::process::Command::new(example.join("fetch.sh")).arg(&table).status().unwrap();
+    assert!(fetched.success(), "the flights table could not be had");
+    // As `run` does it.
+    let stage = Stage::default();
+    stage.write("flights.csv", fs::read(&table).unwrap());
+    stage.write("job.yaml", fs::read(example.join("job.yaml")).unwrap());
+    assert_eq!(stage.run(&["run", "job.yaml"]).code, Some(0));
+    // The same job in pods: its paths are relative, so they work in the volume.
+    let folder = teraslice.claim("flights");
+    fs::copy(&table, folder.join("flights.csv")).unwrap();
+    let text = fs::read_to_string(example.join("job.yaml")).unwrap();
+    let mut job = Format::of("job.yaml".as_ref()).parse(&text).unwrap();
+    job["volumes"] = json!([{"name": "flights", "path": "/flights"}]);
+    job["pod_spec_override"] = json!({"containers": [{"name": "teraslice", "workingDir": "/flights"}]});
+    let (_, ex_id) = teraslice.submit(&job);
+    teraslice.await_status(&ex_id, &["completed"]);
+    let pods: Vec<_> = fs::read_dir(folder.join("flights-out")).unwrap().flatten().collect();
+    let mut lines: Vec<String> = Vec::new();
+    for file in pods.into_iter().filter(|file| !file.file_name().to_string_lossy().starts_with('.')) {
+        lines.extend(fs::read_to_string(file.path()).unwrap().lines().map(str::to_owned));
+    }
+    lines.sort_unstable();
+    let run = stage.lines("flights-out");
+    assert!(run.len() > 300_000, "{} records", run.len());
+    assert!(lines == run, "{} records in pods, {} by run", lines.len(), run.len());
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn loses_nothing_when_pods_and_the_master_go() {
+    let teraslice = Installation::start("faults", &[]);
+    let records = 20_000;
+    let folder = input(&teraslice, records);
+    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 200));
+    let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
+    let progress = |teraslice: &Installation, from: u64| {
+        teraslice.wait("slices to go on", WAIT_MAX, |it| (processed(it, &ex_id) > from).then(|| processed(it, &ex_id)))
+    };
+    teraslice.await_pods(&ex_id, "worker", 2);
+    let done = progress(&teraslice, 0);
+    // A worker without a word, and one that is asked.
+    let workers = teraslice.await_pods(&ex_id, "worker", 2);
+    teraslice.kubectl(&["delete", "pod", &name(&workers[0]), "--grace-period", "1", "--wait=false"]);
+    let done = progress(&teraslice, done);
+    teraslice.wait("the worker to be replaced", WAIT_MAX, |it| {
+        let now = it.pods(&ex_id, "worker");
+        let running = now.iter().filter(|pod| pod["status"]["phase"] == "Running");
+        (running.count() == 2).then_some(())
+    });
+    // The controller.
+    let controllers = teraslice.pods(&ex_id, "execution_controller");
+    teraslice.kubectl(&["delete", "pod", &name(&controllers[0]), "--grace-period", "1", "--wait=false"]);
+    let done = progress(&teraslice, done + 4);
+    // The master.
+    teraslice.kubectl(&["delete", "pod", "--selector", "app.kubernetes.io/component=master", "--grace-period", "1"]);
+    progress(&teraslice, done + 4);
+    let record = teraslice.await_status(&ex_id, &["completed"]);
+    assert_eq!(record["_slicer_stats"]["failed"], 0);
+    check(&folder, records);
+    teraslice.await_gone(&ex_id);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+#[expect(clippy::disallowed_methods, reason = "the API server is away for a time that is real")]
+fn goes_on_while_the_api_server_is_away() {
+    let teraslice = Installation::start("away", &[]);
+    let records = 40_000;
+    let folder = input(&teraslice, records);
+    let (job_id, ex_id) = teraslice.submit(&numbered(records, 1, 200));
+    teraslice.await_pods(&ex_id, "worker", 1);
+    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 0).then_some(()));
+    ctl(&["pause", "kube-apiserver"]);
+    let before = processed(&teraslice, &ex_id);
+    teraslice.post(&format!("/v1/jobs/{job_id}/_workers?total=3"), None);
+    let since = Instant::now();
+    let mut last = before;
+    while since.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_secs(5));
+        let now = processed(&teraslice, &ex_id);
+        assert!(now > last, "no slice within 5 s after {:?}", since.elapsed());
+        last = now;
+    }
+    ctl(&["resume", "kube-apiserver"]);
+    let back = Instant::now();
+    let labels = format!("teraslice.terascope.io/exId={ex_id},app.kubernetes.io/component=worker");
+    teraslice.wait("the workers that were asked for meanwhile", WAIT_MAX, |it| {
+        let pods = it.kubectl(&["get", "pods", "--selector", &labels, "--output", "name"]);
+        (pods.lines().count() == 3).then_some(())
+    });
+    assert!(back.elapsed() < Duration::from_secs(10), "caught up after {:?}", back.elapsed());
+    teraslice.await_status(&ex_id, &["completed"]);
+    check(&folder, records);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn gives_the_master_no_more_rights_than_it_needs() {
+    let teraslice = Installation::start("rights", &[]);
+    let may = |who: &str, verb: &str, what: &str| {
+        let account = format!("system:serviceaccount:{}:{who}", teraslice.namespace);
+        let asked = std::process::Command::new("kubectl")
+            .args(["--namespace", &teraslice.namespace, "auth", "can-i", verb, what, "--as", &account])
+            .output()
+            .unwrap();
+        asked.status.success()
+    };
+    for (verb, what) in [("create", "jobs"), ("patch", "jobs"), ("delete", "pods"), ("watch", "pods"), ("list", "events")] {
+        assert!(may("teraslice-master", verb, what), "{verb} {what}");
+    }
+    for (verb, what) in [("get", "secrets"), ("create", "pods"), ("create", "pods/exec"), ("create", "roles"), ("get", "nodes")] {
+        assert!(!may("teraslice-master", verb, what), "{verb} {what}");
+    }
+    for (verb, what) in [("get", "pods"), ("list", "jobs"), ("create", "jobs"), ("get", "configmaps")] {
+        assert!(!may("teraslice-worker", verb, what), "{verb} {what}");
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn lets_one_of_two_masters_lead() {
+    let teraslice = Installation::start("two", &[]);
+    let holder = |it: &Installation| it.objects("lease/teraslice-teraslice")["spec"].clone();
+    let first = holder(&teraslice);
+    teraslice.kubectl(&["patch", "deployment/teraslice-master", "--patch", r#"{"spec": {"replicas": 2}}"#]);
+    teraslice.wait("a second master", WAIT_MAX, |it| {
+        let pods = it.kubectl(&["get", "pods", "--selector", "app.kubernetes.io/component=master", "--output", "name"]);
+        (pods.lines().count() == 2).then_some(())
+    });
+    // It waits: the first goes on.
+    let (_, ex_id) = teraslice.submit(&json!({
+        "name": "led", "lifecycle": "once", "workers": 1, "cpu_execution_controller": 0.05,
+        "operations": [{"_op": "data_generator", "size": 1_000}, {"_op": "noop"}],
+    }));
+    teraslice.await_status(&ex_id, &["completed"]);
+    assert_eq!(holder(&teraslice)["holderIdentity"], first["holderIdentity"]);
+    let leader = first["holderIdentity"].as_str().unwrap().split('_').next().unwrap().to_owned();
+    teraslice.kubectl(&["delete", "pod", &leader, "--grace-period", "1"]);
+    teraslice.wait("the other one to lead", WAIT_MAX, |it| {
+        let now = holder(it);
+        let is_later = now["leaseTransitions"].as_u64() > first["leaseTransitions"].as_u64();
+        (is_later && now["holderIdentity"] != first["holderIdentity"]).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn completes_many_small_jobs_and_leaves_nothing() {
+    let teraslice = Installation::start("many", &[]);
+    let job = json!({
+        "name": "small", "lifecycle": "once", "workers": 1, "assets": ["standard"],
+        "cpu": 0.01, "memory": 128_000_000, "cpu_execution_controller": 0.01, "memory_execution_controller": 128_000_000,
+        "operations": [{"_op": "data_generator", "size": 1_000}, {"_op": "set_field", "field": "a", "value": 1}, {"_op": "noop"}],
+    });
+    let all: Vec<_> = (0..50).map(|_| teraslice.submit(&job).1).collect();
+    for ex_id in &all {
+        teraslice.wait(&format!("execution {ex_id} to complete"), Duration::from_mins(10), |it| {
+            let status = it.get(&format!("/v1/ex/{ex_id}"))["_status"].as_str().unwrap_or_default().to_owned();
+            assert!(!["failed", "stopped", "terminated", "rejected"].contains(&status.as_str()), "{status}");
+            (status == "completed").then_some(())
+        });
+    }
+    teraslice.wait("nothing to be left", WAIT_MAX, |it| {
+        let left = it.kubectl(&["get", "jobs,pods", "--selector", "teraslice.terascope.io/exId", "--output", "name"]);
+        left.trim().is_empty().then_some(())
+    });
+}
