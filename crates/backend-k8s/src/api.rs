@@ -102,6 +102,20 @@ where
     }
 }
 
+/// Takes from exactly this object what keeps it after its deletion. One that is gone, or another of its name, is let be.
+pub(crate) async fn free<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), BackendError>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    let fields = serde_json::json!({"metadata": {"uid": uid, "finalizers": null}});
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    match timeout(CALL_MAX, api.patch(name, &params, &Patch::Merge(fields))).await {
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(()),
+        Ok(patched) => patched.map(drop).map_err(failure),
+        Err(_) => Err(silent()),
+    }
+}
+
 /// Waits for an answer, as long as it may take.
 pub(crate) async fn call<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, BackendError> {
     match timeout(CALL_MAX, call).await {

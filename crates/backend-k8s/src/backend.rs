@@ -16,8 +16,8 @@ use std::{
 };
 
 use futures::{future::join_all, stream::BoxStream};
-use k8s_openapi::api::batch::v1::Job;
-use kube::{Client, api::ListParams};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{Client, ResourceExt, api::ListParams};
 use serde_json::json;
 use teraslice_core::{
     backend::{
@@ -44,7 +44,7 @@ use crate::{
     cache::{Cache, Leave},
     labels,
     lease::{self, Leadership},
-    render,
+    names, render,
     seen::{Purpose, Seen, SeenJob, SeenPod},
     tokens::TokenVerifier,
     validate,
@@ -68,8 +68,8 @@ const KILL_GRACE_S: u32 = 1;
 ///   its own only.
 /// - Nothing is deleted but by name and unique id. Nobody has longer to leave than the grace period of pods, which follows from
 ///   `shutdown_timeout`, and who was asked to leave is not killed before that has passed.
-/// - A pod that should have been gone for a minute, as on a machine that is out of reach, is forgotten by force: the epoch of
-///   its successor keeps it from doing harm.
+/// - A pod that should have been gone for a minute, as on a machine that is out of reach, is forgotten by force, so that its
+///   Job makes another: the epoch of its successor keeps it from doing harm.
 ///
 /// Must be used inside a tokio runtime.
 pub struct Kubernetes {
@@ -150,7 +150,9 @@ impl Kubernetes {
             Some(pod) => Some(pod),
             None => {
                 let found = api::call(self.shared.objects.pods.get_opt(name)).await?;
-                found.as_ref().and_then(SeenPod::new).filter(is_it)
+                let instance = names::instance_label(&self.shared.settings.cluster);
+                let is_ours = |pod: &Pod| pod.labels().get(labels::INSTANCE) == Some(&instance);
+                found.filter(is_ours).as_ref().and_then(SeenPod::new).filter(is_it)
             }
         };
         Ok(pod.and_then(|pod| pod.purpose))

@@ -94,7 +94,7 @@ impl<S: Seen> Objects<S> {
 pub(crate) struct Cache {
     pub(crate) jobs: Objects<SeenJob>,
     pub(crate) pods: Objects<SeenPod>,
-    /// Why the pods of a Job are not made, by the Job's unique id.
+    /// Why the pods of a Job are not made, or a pod does not start, by the unique id of the Job or the pod.
     pub(crate) troubles: BTreeMap<String, String>,
     /// What this process has asked to leave, and since when.
     pub(crate) leaving: BTreeMap<ExId, Leave>,
@@ -128,7 +128,7 @@ impl Cache {
     pub(crate) fn instances(&self, of: Option<ExId>) -> Vec<Instance> {
         let is_meant = |ex_id| of.is_none_or(|of| of == ex_id);
         let pods = self.pods.iter().filter_map(SeenPod::instance).filter(|it| is_meant(it.ex_id));
-        let mut instances: Vec<_> = pods.map(|instance| self.with_leave(instance)).collect();
+        let mut instances: Vec<_> = pods.map(|it| self.with_trouble(self.with_leave(it))).collect();
         let taken: BTreeSet<_> = instances.iter().filter(|it| it.phase.is_live()).map(place).collect();
         let jobs = self.jobs.iter().filter(|job| is_meant(job.purpose.ex_id) && is_open(job));
         for job in jobs {
@@ -144,6 +144,15 @@ impl Cache {
         let is_kept = || self.jobs.iter().any(|job| is_open(job) && is_of(job, &instance));
         if instance.phase.is_live() && instance.phase != Phase::Lost && (is_asked || !is_kept()) {
             instance.phase = Phase::Draining;
+        }
+        instance
+    }
+
+    /// Shows what is in the way of a pod that was given a machine and does not start.
+    fn with_trouble(&self, mut instance: Instance) -> Instance {
+        let trouble = self.troubles.get(&instance.id.0).filter(|_| instance.phase == Phase::Starting);
+        if let Some(trouble) = trouble {
+            instance.phase = Phase::Waiting(trouble.clone());
         }
         instance
     }

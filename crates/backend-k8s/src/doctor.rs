@@ -8,6 +8,10 @@ mod server;
 
 use std::future::Future;
 
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use kube::Client;
 use serde::Serialize;
 use teraslice_core::{backend::BackendError, context::Context};
@@ -78,22 +82,22 @@ pub async fn examine(
     context: &Context,
 ) -> Result<Vec<Finding>, BackendError> {
     let mut findings = vec![server::version(client).await?];
-    let (who, namespace, rights, config_map, objects, lease, keys, address) = tokio::join!(
-        access::credentials(client),
-        objects::namespace(client, &settings.namespace),
-        access::rights(client, settings),
-        config_map::check(client, settings),
-        objects::all(client, settings),
-        objects::lease(client, settings, context),
-        server::keys(client),
-        address::check(&settings.master_url),
-    );
-    findings.extend([who, namespace]);
-    findings.extend(rights);
-    findings.extend(config_map);
-    findings.extend(objects);
-    findings.extend([lease, keys, address]);
+    let checks: [BoxFuture<'_, Vec<Finding>>; 8] = [
+        one(access::credentials(client)),
+        one(objects::namespace(client, &settings.namespace)),
+        access::rights(client, settings).boxed(),
+        config_map::check(client, settings).boxed(),
+        objects::all(client, settings).boxed(),
+        one(objects::lease(client, settings, context)),
+        one(server::keys(client)),
+        one(address::check(&settings.master_url)),
+    ];
+    findings.extend(join_all(checks).await.into_iter().flatten());
     Ok(findings)
+}
+
+fn one<'a>(check: impl Future<Output = Finding> + Send + 'a) -> BoxFuture<'a, Vec<Finding>> {
+    check.map(|finding| vec![finding]).boxed()
 }
 
 /// What the API server has to say about a question.

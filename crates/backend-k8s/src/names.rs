@@ -116,12 +116,22 @@ pub(crate) fn is_port_name(text: &str) -> bool {
 
 /// Returns the name of the lease of a cluster.
 pub(crate) fn lease(cluster: &str) -> String {
-    let lower = cluster.to_lowercase();
+    format!("teraslice-{}", dns_piece(cluster))
+}
+
+/// Returns the name of the config map of a cluster's pods.
+pub(crate) fn config_map(cluster: &str) -> String {
+    format!("{}-worker", dns_piece(cluster))
+}
+
+/// Returns the nearest text that the name of an object may have in it.
+fn dns_piece(text: &str) -> String {
+    let lower = text.to_lowercase();
     let kept = lower.chars().take(LABEL_LEN_MAX).map(|found| match found {
         'a'..='z' | '0'..='9' => found,
         _ => '-',
     });
-    format!("teraslice-{}", kept.collect::<String>().trim_end_matches('-'))
+    kept.collect::<String>().trim_matches('-').to_owned()
 }
 
 #[cfg(test)]

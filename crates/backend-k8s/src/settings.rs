@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use teraslice_model::job::Target;
 
+use crate::names;
+
 /// What every pod is made with, unless its job says otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KubernetesSettings {
@@ -57,7 +59,7 @@ impl KubernetesSettings {
             namespace: "default".to_owned(),
             image: "teraslice:k8sdev".to_owned(),
             image_pull_secrets: Vec::new(),
-            config_map: format!("{cluster}-worker"),
+            config_map: names::config_map(&cluster),
             service_account: None,
             assets_directory: "assets".to_owned(),
             assets_volume: None,

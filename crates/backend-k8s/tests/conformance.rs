@@ -71,12 +71,12 @@ async fn prepare(client: &Client, namespace: &str) {
     let params = PatchParams::apply("conformance").force();
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-    namespaces.patch(namespace, &params, &Patch::Apply(object)).await.unwrap();
+    namespaces.patch(namespace, &params, &Patch::Apply(object)).await.expect("the namespace can be made");
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG_MAP}, "data": {"teraslice.yaml": "{}"},
     });
-    maps.patch(CONFIG_MAP, &params, &Patch::Apply(map)).await.unwrap();
+    maps.patch(CONFIG_MAP, &params, &Patch::Apply(map)).await.expect("the config map can be made");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,7 +85,7 @@ async fn keeps_the_laws_of_a_backend() {
     let client = client().await.expect("KUBECONFIG leads to a cluster");
     let namespace = format!("ts-conformance-{}", Context::system().wall().as_millis());
     prepare(&client, &namespace).await;
-    backend::run(async || Cluster::new(client.clone(), &namespace).await).await;
+    Box::pin(backend::run(async || Cluster::new(client.clone(), &namespace).await)).await;
     let namespaces: Api<Namespace> = Api::all(client);
     namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
 }

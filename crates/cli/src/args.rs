@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod executions;
+pub(crate) mod k8s;
 pub(crate) mod roles;
 
 use std::path::PathBuf;
@@ -119,6 +120,9 @@ pub(crate) enum Command {
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(roles::Config),
+    /// Check whether a Kubernetes cluster is ready for a master
+    #[command(subcommand, name = "k8s")]
+    K8s(k8s::K8s),
     /// Run an execution for a cluster
     #[command(hide = true)]
     Controller,

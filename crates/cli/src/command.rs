@@ -14,6 +14,7 @@ mod dry_run;
 mod ex;
 mod history;
 mod jobs;
+mod k8s;
 mod moving;
 mod nodes;
 mod resume;
@@ -66,6 +67,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<u8, Failure> {
         Command::Import(arguments) => moving::import(&session()?, &arguments),
         Command::Export(arguments) => moving::export(&session()?, &arguments),
         Command::Config(command) => config::execute(&session()?, &command),
+        Command::K8s(command) => k8s::execute(&session()?, &command),
         Command::Controller => controller::execute(&session()?),
         Command::Worker => worker::execute(&session()?),
         // Clusters are asked without a configuration.

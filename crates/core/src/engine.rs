@@ -94,6 +94,8 @@ pub struct Patience {
     pub drain_grace: Duration,
     /// A controller that is stopping by itself is told to leave after this (default 60 s).
     pub stop_max: Duration,
+    /// A controller whose start something is in the way of for so long fails its execution (default never).
+    pub start_max: Option<Duration>,
 }
 
 impl Default for Patience {
@@ -107,6 +109,7 @@ impl Default for Patience {
             pause_max: Duration::from_secs(60),
             drain_grace: Duration::from_secs(30),
             stop_max: Duration::from_secs(60),
+            start_max: None,
         }
     }
 }

@@ -75,6 +75,9 @@ pub struct Config {
     pub wasm: WasmConfig,
     /// How long a controller waits for its first worker (`teraslice.slicer_timeout`, default 3 minutes).
     pub slicer_timeout: Duration,
+    /// How long something may be in the way of a controller's start before its execution fails (`teraslice.start_timeout`,
+    /// default for ever).
+    pub start_timeout: Option<Duration>,
     /// How long it waits once all workers are gone (`teraslice.worker_disconnect_timeout`, default 5 minutes).
     pub worker_disconnect_timeout: Duration,
     /// How long a shutdown may take (`teraslice.shutdown_timeout`, default 1 minute).
@@ -186,6 +189,7 @@ impl Config {
             env_vars,
             wasm,
             slicer_timeout: duration(&ours, "slicer_timeout").unwrap_or(defaults.slicer_timeout),
+            start_timeout: duration(&ours, "start_timeout"),
             worker_disconnect_timeout: duration(&ours, "worker_disconnect_timeout")
                 .unwrap_or(defaults.worker_disconnect_timeout),
             shutdown_timeout,
@@ -241,6 +245,7 @@ impl Default for Config {
             env_vars: BTreeMap::new(),
             wasm: WasmConfig::default(),
             slicer_timeout: Duration::from_mins(3),
+            start_timeout: None,
             worker_disconnect_timeout: Duration::from_mins(5),
             shutdown_timeout: Duration::from_mins(1),
             cluster: ClusterConfig::default(),

@@ -3,6 +3,7 @@
 pub mod assets;
 pub mod cluster;
 pub mod config;
+pub mod doctor;
 pub mod dry_run;
 pub mod exit_code;
 pub mod local;

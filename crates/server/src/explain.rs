@@ -25,7 +25,8 @@ struct Scene {
     view: Option<View>,
     /// What the controller reports; absent: it is not connected.
     stats: Option<Stats>,
-    nodes: NodeCount,
+    /// None where the machines are somebody else's business.
+    nodes: Option<NodeCount>,
     now: Timestamp,
 }
 
@@ -63,11 +64,11 @@ impl App {
         let errors =
             if execution.status == Status::Failed { self.first_errors(ex_id).await? } else { Vec::new() };
         let nodes = self.services.nodes.state();
-        let nodes = NodeCount {
+        let nodes = (!self.options.is_kubernetes()).then(|| NodeCount {
             connected: nodes.values().filter(|node| node.is_connected()).count(),
             known: nodes.len(),
             free_slots: self.services.nodes.free_slots(),
-        };
+        });
         let view = self.services.engine.watch(ex_id).await.ok().map(|view| view.borrow().clone());
         let stats = self.services.controllers.stats(ex_id).map(|controller| controller.stats);
         let status = execution.status;
@@ -173,7 +174,9 @@ fn controller(scene: &Scene) -> Option<Finding> {
     if view.is_controller_live {
         let evidence = json!({"controller_runs": true, "slicer_hostname": scene.execution.slicer_hostname,
             "slicer_port": scene.execution.slicer_port});
-        return Some(if scene.execution.status.is_initial() {
+        return Some(if let Some(waiting) = waiting(view) {
+            waiting
+        } else if scene.execution.status.is_initial() {
             Finding::new(Cause::Initializing, "the controller is starting", evidence)
         } else {
             Finding::new(
@@ -231,7 +234,7 @@ fn worker(scene: &Scene) -> Option<Finding> {
 
 /// Finds that there is no place to run something.
 fn no_room(scene: &Scene, needed: u64) -> Option<Finding> {
-    let NodeCount { connected, known, free_slots } = scene.nodes;
+    let NodeCount { connected, known, free_slots } = scene.nodes?;
     let evidence = json!({"nodes_connected": connected, "nodes_known": known, "free_slots": free_slots, "needed": needed});
     if connected == 0 {
         return Some(

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,8 @@ pub(super) struct Observation {
     cache: Mutex<Cache>,
     /// When the API server was heard last.
     as_of: Mutex<Timestamp>,
+    /// Whether it was last asked in vain.
+    is_away: AtomicBool,
     hints: Hints,
     context: Context,
     objects: Objects,
@@ -55,6 +60,7 @@ impl Observation {
         let observation = Arc::new(Self {
             cache: Mutex::default(),
             as_of: Mutex::new(Timestamp::from_millis(0)),
+            is_away: AtomicBool::new(false),
             hints: hints::channel(),
             context: context.clone(),
             objects: objects.clone(),
@@ -63,11 +69,11 @@ impl Observation {
         });
         let weak = || Arc::downgrade(&observation);
         let (jobs, pods, events) = (weak(), weak(), weak());
-        let of_jobs = ListParams::default().fields("involvedObject.kind=Job,reason=FailedCreate");
+        let warnings = ListParams::default().fields("type=Warning");
         let all: [BoxFuture<'static, ()>; 4] = [
             follow(objects.jobs, params.clone(), move |news| take(&jobs, |it| it.hear_jobs(news))).boxed(),
             follow(objects.pods, params, move |news| take(&pods, |it| it.hear_pods(news))).boxed(),
-            follow(objects.events, of_jobs, move |news| take(&events, |it| it.hear_event(news))).boxed(),
+            follow(objects.events, warnings, move |news| take(&events, |it| it.hear_event(news))).boxed(),
             forget_stuck(weak()).boxed(),
         ];
         for task in all {
@@ -149,7 +155,7 @@ impl Observation {
                 cache.troubles.remove(&job.identity.uid);
                 job.ex_id().into_iter().collect()
             }
-            News::Failed(error) => return failed("Jobs", &error),
+            News::Failed(error) => return self.failed("Jobs", &error),
         };
         self.heard();
         self.changed(changed);
@@ -169,13 +175,13 @@ impl Observation {
                 self.cache().pods.remove(&pod.identity.name, &pod.identity.uid);
                 pod.ex_id().into_iter().collect()
             }
-            News::Failed(error) => return failed("pods", &error),
+            News::Failed(error) => return self.failed("pods", &error),
         };
         self.heard();
         self.changed(changed);
     }
 
-    /// Keeps why the pods of a Job are not made: a quota, for example.
+    /// Keeps why the pods of a Job are not made, or a pod does not start: a quota, a volume that cannot be mounted.
     fn hear_event(&self, news: News<Event>) {
         let mut cache = self.cache();
         let events = match news {
@@ -185,14 +191,18 @@ impl Observation {
             }
             News::Changed(event) => vec![event],
             News::Gone(_) => return,
-            News::Failed(error) => return failed("events", &error),
+            News::Failed(error) => return self.failed("events", &error),
         };
         let mut changed = BTreeSet::new();
         for event in events {
-            let (Some(uid), Some(message)) = (event.involved_object.uid, event.message) else { continue };
-            let job = cache.jobs.iter().find(|job| job.identity.uid == uid);
-            changed.extend(job.and_then(Seen::ex_id));
-            // Its Job may be seen later.
+            let is_ours = matches!(event.involved_object.kind.as_deref(), Some("Job" | "Pod"));
+            let (Some(uid), Some(message), true) = (event.involved_object.uid, event.message, is_ours) else {
+                continue;
+            };
+            let job = cache.jobs.iter().find(|job| job.identity.uid == uid).and_then(Seen::ex_id);
+            let pod = cache.pods.iter().find(|pod| pod.identity.uid == uid).and_then(Seen::ex_id);
+            changed.extend(job.or(pod));
+            // What it is about may be seen later.
             cache.troubles.insert(uid, message);
         }
         drop(cache);
@@ -201,6 +211,15 @@ impl Observation {
 
     fn heard(&self) {
         *self.as_of.lock().unwrap_or_else(PoisonError::into_inner) = self.context.wall();
+        if self.is_away.swap(false, Ordering::Relaxed) {
+            // What could not be done meanwhile need not wait any longer.
+            let _nobody_listens = self.hints.send(BackendEvent::Resync);
+        }
+    }
+
+    fn failed(&self, what: &str, error: &BackendError) {
+        self.is_away.store(true, Ordering::Relaxed);
+        tracing::warn!(what, %error, "cluster not observed, trying again");
     }
 }
 
@@ -211,10 +230,6 @@ fn reduce<S: Seen>(listed: &Listed<S::Object>) -> (Vec<S>, u64) {
 /// Lets an observation hear something; tells whether it is still there.
 fn take(observation: &Weak<Observation>, hear: impl FnOnce(&Observation)) -> bool {
     observation.upgrade().inspect(|observation| hear(observation)).is_some()
-}
-
-fn failed(what: &str, error: &BackendError) {
-    tracing::warn!(what, %error, "cluster not observed, trying again");
 }
 
 /// Deletes pods by force that should have been gone for long.
@@ -228,9 +243,14 @@ async fn forget_stuck(observation: Weak<Observation>) {
         for pod in stuck {
             let identity = &pod.identity;
             tracing::warn!(pod = identity.name, "pod does not leave, forgetting it by force");
-            let deleted =
-                api::delete(&observation.objects.pods, &identity.name, &identity.uid, Some(0)).await;
-            if let Err(error) = deleted {
+            let pods = &observation.objects.pods;
+            let deleted = api::delete(pods, &identity.name, &identity.uid, Some(0)).await;
+            // The Job waits for the end of the pod as long as it is there, and it is as long as the Job waits.
+            let freed = match deleted {
+                Ok(()) => api::free(pods, &identity.name, &identity.uid).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = freed {
                 tracing::warn!(pod = identity.name, %error, "pod not forgotten, trying again");
             }
         }

@@ -26,9 +26,8 @@ pub(super) fn needed(cluster: &str) -> Vec<Right> {
     let lease = Some(names::lease(cluster));
     vec![
         right("batch", "jobs", &["get", "list", "watch", "create", "patch", "delete"]),
-        right("", "pods", &["get", "list", "watch", "delete"]),
+        right("", "pods", &["get", "list", "watch", "patch", "delete"]),
         right("", "events", &["list", "watch"]),
-        right("events.k8s.io", "events", &["create", "patch"]),
         right("coordination.k8s.io", "leases", &["create"]),
         Right { name: lease, ..right("coordination.k8s.io", "leases", &["get", "update"]) },
         right("", "persistentvolumeclaims", &["get", "list"]),

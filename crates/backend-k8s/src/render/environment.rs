@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 use teraslice_core::backend::{DesiredExecution, Role};
 use teraslice_model::job::CheckedJob;
 
-use super::{resources, volumes};
+use super::volumes;
 use crate::settings::KubernetesSettings;
 
 /// What a process is: `execution_controller` or `worker`.
@@ -37,11 +37,9 @@ pub const HOST: &str = "TERASLICE_HOST";
 pub const MASTER: &str = "TERASLICE_MASTER";
 /// The file with the token by which the pod shows who it is; it is renewed in place.
 pub const TOKEN_FILE: &str = "TERASLICE_TOKEN_FILE";
-/// Bytes of memory beyond which the process is killed; absent: no limit.
-pub const MEMORY_LIMIT: &str = "TERASLICE_MEMORY_LIMIT";
 
 /// What neither a job nor the cluster may set.
-pub const RESERVED: [&str; 15] = [
+pub const RESERVED: [&str; 14] = [
     NODE_TYPE,
     CLUSTER,
     EX_ID,
@@ -56,7 +54,6 @@ pub const RESERVED: [&str; 15] = [
     HOST,
     MASTER,
     TOKEN_FILE,
-    MEMORY_LIMIT,
 ];
 
 /// What is set unless the cluster or the job says otherwise: the file system is read-only elsewhere.
@@ -97,9 +94,6 @@ pub(super) fn variables(
         value(MASTER, &settings.master_url),
         value(TOKEN_FILE, "/var/run/secrets/teraslice/token"),
     ]);
-    if let Some(bytes) = resources::memory_limit(&desired.job, settings, role) {
-        all.push(value(MEMORY_LIMIT, &bytes.to_string()));
-    }
     all.extend(given(&desired.job, settings).into_iter().map(|(name, text)| value(&name, &text)));
     all
 }

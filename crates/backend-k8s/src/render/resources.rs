@@ -31,11 +31,6 @@ pub(super) fn requirements(
     })
 }
 
-/// Returns the bytes of memory beyond which a process is killed, if there is such a limit.
-pub(crate) fn memory_limit(job: &CheckedJob, settings: &KubernetesSettings, role: Role) -> Option<u64> {
-    needs(job, settings, role).memory.1
-}
-
 /// Returns what is asked for: what the job says, else what the cluster says.
 ///
 /// Memory is limited to what is asked for unless a limit is given: to run out of it, known beforehand, beats to be killed

@@ -67,7 +67,7 @@ pub(super) fn decide(scene: &Scene<'_>) -> Vec<Action> {
         actions.push(Action::Retire { upto: execution.generation, how });
     } else if execution.status == Status::Stopping || scene.wanted.is_stop_asked {
         actions.extend(stop(scene));
-    } else if let Some(reason) = scene.history.verdict(scene.patience) {
+    } else if let Some(reason) = scene.history.verdict(scene.now, scene.patience) {
         actions.push(Action::Fail(reason));
     } else {
         actions.extend(run(scene));

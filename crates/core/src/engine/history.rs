@@ -23,6 +23,8 @@ pub(super) struct History {
     ended: BTreeSet<InstanceId>,
     controller: Falls,
     workers: Falls,
+    /// Why the controller has not started, and since when something is in the way.
+    waiting: Option<(Timestamp, String)>,
     /// Since when it is stopping, so that a controller gets its time to do so.
     pub(super) stopping_since: Option<Timestamp>,
     /// What the backend has accepted last.
@@ -89,9 +91,23 @@ impl History {
         if let Some(reason) = worker_falls {
             self.workers_fell(now, reason, patience);
         }
+        self.note_waiting(now, generation, observed);
         let present: BTreeSet<_> = observed.iter().map(|instance| &instance.id).collect();
         self.ended.retain(|id| present.contains(id));
         self.live.retain(|id, _| present.contains(id));
+    }
+
+    fn note_waiting(&mut self, now: Timestamp, generation: Generation, observed: &[Instance]) {
+        let mut controllers = observed
+            .iter()
+            .filter(|it| it.generation == generation && it.role == Role::Controller && it.phase.is_live());
+        self.waiting = controllers.find_map(|controller| match &controller.phase {
+            Phase::Waiting(reason) => {
+                let since = self.waiting.as_ref().map_or(now, |(since, _)| *since);
+                Some((since, reason.clone()))
+            }
+            _ => None,
+        });
     }
 
     fn controller_ended(
@@ -133,7 +149,15 @@ impl History {
     }
 
     /// Returns why the execution cannot go on, if so.
-    pub(super) fn verdict(&self, patience: &Patience) -> Option<String> {
+    pub(super) fn verdict(&self, now: Timestamp, patience: &Patience) -> Option<String> {
+        if let (Some((since, reason)), Some(limit)) = (&self.waiting, patience.start_max)
+            && between(*since, now) >= limit
+        {
+            let seconds = limit.as_secs();
+            return Some(format!(
+                "the execution controller could not start within {seconds} seconds: {reason}"
+            ));
+        }
         if let Some(ExitReason::Code(code)) = self.workers.last
             && HOPELESS.contains(&code)
         {
@@ -161,10 +185,13 @@ impl History {
         patience: &Patience,
     ) -> Vec<Condition> {
         let is_recent = |falls: &&Falls, for_long| between(falls.at, now) < for_long;
-        let waiting = observed.iter().find_map(|instance| match &instance.phase {
+        let waiting = |instance: &Instance| match &instance.phase {
             Phase::Waiting(reason) => Some(Condition::Waiting(reason.clone())),
             _ => None,
-        });
+        };
+        // Without the controller nothing goes on, whatever workers wait for.
+        let controllers = observed.iter().filter(|it| it.role == Role::Controller);
+        let waiting = controllers.chain(observed).find_map(waiting);
         let controller = Some(&self.controller).filter(|it| is_recent(it, patience.controller_stable_after));
         let controller = controller.and_then(|Falls { count: exits, last, .. }| {
             last.clone().map(|last| Condition::ControllerFailing { exits: *exits, last })
@@ -193,6 +220,9 @@ const fn is_killed(reason: &ExitReason) -> bool {
 }
 
 fn is_fall(now: Timestamp, reason: &ExitReason, seen: Option<Seen>, patience: &Patience) -> bool {
+    if matches!(reason, ExitReason::Code(code) if HOPELESS.contains(code)) {
+        return true;
+    }
     let lived = seen.map_or(Duration::ZERO, |seen| between(seen.since, now));
     !is_orderly(reason) && !seen.is_some_and(|seen| seen.was_draining) && lived < patience.worker_stable_after
 }

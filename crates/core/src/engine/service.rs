@@ -125,7 +125,7 @@ impl<B: ClusterBackend> Service<B> {
             Event::Command(None) => return Ok(Some(StopBackend::Detach)),
             Event::Command(Some(Command::Shutdown(how))) => return Ok(Some(how)),
             Event::Command(Some(command)) => self.obey(command),
-            Event::Backend(Some(BackendEvent::Resync)) => self.look_at_all(),
+            Event::Backend(Some(BackendEvent::Resync)) => self.look_afresh(),
             Event::Backend(Some(BackendEvent::Changed(ex_id))) => {
                 let now = self.now();
                 if let Some(entry) = self.entries.get_mut(&ex_id) {
@@ -176,6 +176,14 @@ impl<B: ClusterBackend> Service<B> {
             if entry.pause.is_none() {
                 entry.due = Some(now);
             }
+        }
+    }
+
+    /// Looks at everything: what has failed before may go well now that the backend is back.
+    fn look_afresh(&mut self) {
+        let now = self.now();
+        for entry in self.entries.values_mut() {
+            entry.due = Some(now);
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Machine {
     recovering: u64,
     /// Since when no worker is connected.
     alone_since: Option<Duration>,
+    /// Whether the execution has ended with the machine, and no later controller goes on.
+    is_over: bool,
     stats: Stats,
     effects: Vec<Effect>,
 }
@@ -104,6 +106,7 @@ impl Machine {
             health,
             recovering,
             alone_since: Some(Duration::ZERO),
+            is_over: false,
             stats,
             effects: Vec::new(),
         }
@@ -220,7 +223,7 @@ impl Machine {
                 self.alone_since = None;
                 match self.phase {
                     Phase::Ending(..) => self.drain(session),
-                    Phase::Ended => self.effects.push(Effect::Send(session, ToWorker::Finished)),
+                    Phase::Ended => self.dismiss(session),
                     Phase::Running | Phase::Paused => {}
                 }
             }
@@ -482,11 +485,19 @@ impl Machine {
             return;
         }
         let end = end.clone();
+        self.is_over = end != End::Released;
         for session in self.workers.sessions() {
-            self.effects.push(Effect::Send(session, ToWorker::Finished));
+            self.dismiss(session);
         }
         self.effects.push(Effect::End(end));
         self.phase = Phase::Ended;
+    }
+
+    /// Tells a worker that all is over; where a later controller goes on it is to look for that one.
+    fn dismiss(&mut self, session: Session) {
+        if self.is_over {
+            self.effects.push(Effect::Send(session, ToWorker::Finished));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use teraslice_core::{context::Context, plan::Plan, registry::Registry, store::St
 use teraslice_model::{
     asset::AssetRecord,
     dead_letter::DeadLetterAction,
-    job::{CheckedJob, Inspection, RawJob, Sandbox},
+    job::{CheckedJob, Inspection, RawJob, Sandbox, Warning},
     problem::Problem,
 };
 use teraslice_server::checker::{Checked, Checker, Refused};
@@ -114,7 +114,8 @@ impl Inner {
             _ => self.registry(job),
         };
         match self.parts.bind(inspection, registry) {
-            Ok(Prepared { plan, warnings }) => {
+            Ok(Prepared { plan, mut warnings }) => {
+                warnings.extend(self.check_pods(plan.job())?);
                 say_actions(&mut document, &plan);
                 Ok(Checked { document, warnings, is_recoverable: plan.is_recoverable() })
             }
@@ -123,6 +124,17 @@ impl Inner {
                 Err(Refused { problems: problems.map(|problem| pins.in_words(problem, &labels)).collect() })
             }
         }
+    }
+
+    /// Checks what a job asks of Kubernetes, where that is the backend.
+    fn check_pods(&self, job: &CheckedJob) -> Result<Vec<Warning>, Refused> {
+        let config = self.parts.config();
+        if !config.is_kubernetes() {
+            return Ok(Vec::new());
+        }
+        let warnings = teraslice_backend_k8s::validate(job, &config.kubernetes);
+        let warnings = warnings.map_err(|problems| Refused { problems })?;
+        Ok(warnings.into_iter().map(Warning::from).collect())
     }
 
     fn registry(&self, job: &CheckedJob) -> Result<Registry, Vec<Problem>> {

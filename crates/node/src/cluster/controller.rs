@@ -55,7 +55,8 @@ impl ControllerProcess {
     ///
     /// See [`ProcessError`].
     pub async fn run(self, context: &Context, stop: CancellationToken) -> Result<ExecutionEnd, ProcessError> {
-        let Member { assignment, prepared, secret, master, host, ports, identity, config } = self.member;
+        let Member { assignment, prepared, secret, master, host, ports, slicer_timeout, identity, config } =
+            self.member;
         let ex_id = assignment.ex_id;
         let store = RemoteStore::new(&master, ex_id, &secret, RemoteOptions::default(), context)?;
         let store: Arc<dyn StateStore> = Arc::new(store);
@@ -67,7 +68,7 @@ impl ControllerProcess {
         let farewell = link.farewell();
         let mut options = ControllerOptions::new(ex_id, assignment.generation);
         options.limits = Limits {
-            slicer_timeout: config.slicer_timeout,
+            slicer_timeout,
             worker_disconnect_timeout: config.worker_disconnect_timeout,
             drain_timeout: config.shutdown_timeout,
             ..Limits::default()

@@ -175,6 +175,7 @@ impl Master {
         };
         options.patience.drain_grace = config.shutdown_timeout;
         options.patience.stop_max = config.shutdown_timeout;
+        options.patience.start_max = config.start_timeout;
         let shared = Arc::clone(&store);
         let engaged = match pods {
             Some(pods) => engaged::on_kubernetes(pods, dress, options, shared, context),

@@ -43,6 +43,8 @@ pub(super) struct Member {
     pub(super) host: String,
     /// The ports that a controller may listen on.
     pub(super) ports: RangeInclusive<u16>,
+    /// How long a controller waits for its first worker.
+    pub(super) slicer_timeout: Duration,
     /// The certificate and key of a controller, PEM, where the master makes them.
     pub(super) identity: Option<String>,
     pub(super) config: Config,
@@ -165,17 +167,19 @@ impl Member {
         let config = parts.config();
         let mut master = Peer::new(variable(MASTER)?);
         master.ca_pem = identity::trusted(config)?;
-        let (told, ports) = match pod::token_file() {
+        let (told, ports, slicer_timeout) = match pod::token_file() {
             Some(token_file) => {
                 let introduction = pod::enter(parts, &master, &token_file)?;
                 let secret = Secret::from_text(introduction.secret);
                 let told = Told { secret, job: RawJob(introduction.job), identity: introduction.identity };
-                (told, POD_PORT..=POD_PORT)
+                // Workers may wait for a machine, an image, or their turn; the master tells people which it is.
+                (told, POD_PORT..=POD_PORT, Duration::MAX)
             }
             None => {
                 let secret = Secret::from_text(variable(SECRET)?);
                 let identity = env::var(identity::IDENTITY).ok();
-                (Told { secret, job: assignment.job()?, identity }, after_first(&config.cluster.ports))
+                let told = Told { secret, job: assignment.job()?, identity };
+                (told, after_first(&config.cluster.ports), config.slicer_timeout)
             }
         };
         let Told { secret, job, identity } = told;
@@ -184,7 +188,8 @@ impl Member {
         if let Some(Err(unknown)) = prepared.plan.job().log_level.as_deref().map(logging::set_level) {
             tracing::warn!(error = %unknown, "log level of the job not set");
         }
-        Ok(Self { assignment, prepared, secret, master, host, ports, identity, config: config.clone() })
+        let config = config.clone();
+        Ok(Self { assignment, prepared, secret, master, host, ports, slicer_timeout, identity, config })
     }
 }
 

@@ -82,6 +82,7 @@ impl ClusterWorker {
             generation: assignment.generation,
             located,
         };
+        let mut pauses = Pauses::new(context.clone());
         loop {
             let within = config.worker_disconnect_timeout;
             let found = tokio::select! {
@@ -101,6 +102,8 @@ impl ClusterWorker {
                 WorkerEnd::LinkClosed if !stop.is_cancelled() => {
                     tracing::info!(ex_id = %assignment.ex_id, "execution controller is gone, looking for it");
                 }
+                // The controller ends, or leaves the execution to a later one, which is to be looked for.
+                WorkerEnd::Drained if !stop.is_cancelled() => pauses.wait().await,
                 end => return Ok(end),
             }
         }

@@ -99,6 +99,7 @@ pub(super) const TERASLICE: &[(&str, Kind)] = &[
     ("slicer_allocation_attempts", Kind::Whole(0)),
     ("slicer_port_range", Kind::Text),
     ("slicer_timeout", Kind::Duration),
+    ("start_timeout", Kind::Duration),
     ("state", Kind::Object),
     ("state_directory", Kind::Text),
     ("tls", Kind::Object),

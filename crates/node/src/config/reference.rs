@@ -201,7 +201,18 @@ const MEANINGS: &[Meaning] = &[
         "45679:46678",
         "the ports that controllers listen on; the first is never taken",
     ),
-    ("teraslice", "slicer_timeout", "3 minutes", "how long a controller waits for its first worker"),
+    (
+        "teraslice",
+        "slicer_timeout",
+        "3 minutes",
+        "how long a controller waits for its first worker; on Kubernetes it waits until there is one",
+    ),
+    (
+        "teraslice",
+        "start_timeout",
+        "",
+        "how long something may be in the way of a controller's start (no room, no image, no volume) before the execution fails; else it waits",
+    ),
     (
         "teraslice",
         "state",

@@ -51,6 +51,7 @@ impl Config {
                 "shutdown_timeout": millis(self.shutdown_timeout),
                 "slicer_port_range": format!("{}:{}", cluster.ports.start(), cluster.ports.end()),
                 "slicer_timeout": millis(self.slicer_timeout),
+                "start_timeout": self.start_timeout.map(millis),
                 "state": {"connection": self.state.connection.as_deref().unwrap_or("sqlite")},
                 "state_directory": self.state_directory,
                 "tls": cluster.tls.as_ref().map(|tls| json!({"ca": tls.ca, "cert": tls.cert, "key": tls.key})),

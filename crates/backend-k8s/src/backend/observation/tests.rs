@@ -82,7 +82,9 @@ async fn goes_on_with_what_it_knows_while_nobody_answers_and_catches_up_soon() {
 
 #[tokio::test(start_paused = true)]
 async fn does_not_list_without_a_pause_when_it_may_not_watch_or_watches_end_at_once() {
-    for fault in [Fault::answer(403, "pods is forbidden"), Fault::answer(200, "not a watch")] {
+    for (code, message) in [(403, "pods is forbidden"), (410, "too old resource version"), (200, "no change")]
+    {
+        let fault = Fault::answer(code, message);
         let scene = Scene::new().await;
         scene.server.fail("", "GET", "watch=true", fault.clone());
         scene.server.objects(|objects| objects.end_watches(&Value::Null));

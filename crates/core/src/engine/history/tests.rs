@@ -115,11 +115,11 @@ fn gives_a_controller_up_after_its_restarts() {
     let mut past = Past::new();
     for serial in 0..3 {
         past.life(Role::Controller, serial, 0, 10, Phase::Exited(ExitReason::Code(101)));
-        assert_eq!(past.history.verdict(&past.patience), None);
+        assert_eq!(past.history.verdict(at(1_000_000), &past.patience), None);
     }
     past.life(Role::Controller, 3, 0, 10, Phase::Exited(ExitReason::Code(101)));
     let wanted = "the execution controller ended 4 times in a row, last with a panic (exit code 101)";
-    assert_eq!(past.history.verdict(&past.patience).as_deref(), Some(wanted));
+    assert_eq!(past.history.verdict(at(1_000_000), &past.patience).as_deref(), Some(wanted));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn forgives_a_controller_that_has_worked_for_long() {
     for serial in 0..20 {
         past.life(Role::Controller, serial, 0, 300_000, killed());
     }
-    assert_eq!(past.history.verdict(&past.patience), None);
+    assert_eq!(past.history.verdict(at(1_000_000), &past.patience), None);
     assert_eq!(past.history.due(Role::Controller), at(300_000));
 }
 
@@ -149,7 +149,7 @@ fn gives_up_at_once_when_a_repetition_would_end_the_same_way() {
     {
         let mut past = Past::new();
         past.life(role, 0, 0, 10, Phase::Exited(ExitReason::Code(code)));
-        let verdict = past.history.verdict(&past.patience).unwrap_or_default();
+        let verdict = past.history.verdict(at(1_000_000), &past.patience).unwrap_or_default();
         assert!(verdict.contains(&format!("exit code {code}")), "{role:?}: {verdict}");
     }
 }
@@ -160,4 +160,24 @@ fn starts_with_a_clean_record_in_a_new_generation() {
     past.life(Role::Controller, 0, 0, 10, killed());
     past.history.note(at(20), GENERATION.next(), &[], &past.patience);
     assert_eq!(past.history.controller, Falls::default());
+}
+
+#[test]
+fn fails_an_execution_whose_controller_waits_for_too_long_only() {
+    let mut past = Past::new();
+    past.patience.start_max = Some(Duration::from_secs(10));
+    past.note(1_000, Role::Controller, 1, Phase::Waiting("no image".to_owned()));
+    past.note(9_000, Role::Controller, 1, Phase::Waiting("no room".to_owned()));
+    assert_eq!(past.history.verdict(at(10_999), &past.patience), None);
+    let wanted = "the execution controller could not start within 10 seconds: no room";
+    assert_eq!(past.history.verdict(at(11_000), &past.patience).as_deref(), Some(wanted));
+    past.note(12_000, Role::Controller, 1, Phase::Running);
+    assert_eq!(past.history.verdict(at(99_000), &past.patience), None);
+}
+
+#[test]
+fn fails_an_execution_whose_worker_finds_its_job_bad_however_late() {
+    let mut past = Past::new();
+    past.life(Role::Worker, 1, 0, 600_000, Phase::Exited(ExitReason::Code(64)));
+    assert!(past.history.verdict(at(600_000), &past.patience).is_some());
 }

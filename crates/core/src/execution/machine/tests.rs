@@ -362,6 +362,23 @@ fn waits_no_longer_than_the_drain_timeout() {
 }
 
 #[test]
+fn leaves_workers_to_a_later_controller_and_sends_them_home_when_all_is_over() {
+    for (command, is_over) in [(Command::Release, false), (Command::Stop, true)] {
+        let mut bench = Bench::once();
+        bench.slice(1, true);
+        bench.join(1, 0);
+        bench.event(Event::Command(command));
+        bench.flush();
+        assert!(bench.end().is_some());
+        bench.join(2, 0);
+        for session in [1, 2] {
+            let is_sent_home = bench.effects.contains(&Effect::Send(Session(session), ToWorker::Finished));
+            assert_eq!(is_sent_home, is_over, "session {session}");
+        }
+    }
+}
+
+#[test]
 fn fails_when_no_worker_comes() {
     let mut bench = Bench::once();
     bench.after(Duration::from_secs(180));
