@@ -58,7 +58,8 @@ impl Installation {
             installation.configure(more);
         }
         installation.url = format!("http://{}", installation.forward());
-        installation.wait("the API", WAIT_MAX, |it| it.try_get("/v1/health/ready").filter(|it| it.status == 200));
+        installation
+            .wait("the API", WAIT_MAX, |it| it.try_get("/v1/health/ready").filter(|it| it.status == 200));
         installation
     }
 
@@ -72,10 +73,14 @@ impl Installation {
         fs::create_dir_all(&folder).expect("the folder of a test can be written");
         chown(&folder, Some(USER), Some(USER)).expect("this is root");
         let name = format!("{}-{claim}", self.namespace);
-        let made = Command::new(script("pv")).arg(&name).arg(&folder).output().expect("TERASLICE_KUBE has pv");
+        let made =
+            Command::new(script("pv")).arg(&name).arg(&folder).output().expect("TERASLICE_KUBE has pv");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let reserved = json!({"spec": {"claimRef": {"namespace": self.namespace, "name": claim}}});
-        run("kubectl", &["patch", "persistentvolume", &name, "--type", "merge", "--patch", &reserved.to_string()]);
+        run(
+            "kubectl",
+            &["patch", "persistentvolume", &name, "--type", "merge", "--patch", &reserved.to_string()],
+        );
         folder
     }
 
@@ -118,7 +123,8 @@ impl Installation {
         let mut make = Command::new("make");
         make.arg("-C").arg(folder).arg(target).env("STORAGE_CLASS", "none").env("NAMESPACE", &self.namespace);
         let done = make.env("TERASLICE", binary()).output().expect("there is make");
-        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         assert!(done.status.success(), "make {target}: {said}");
         said
     }
@@ -244,7 +250,8 @@ impl Installation {
     ///
     /// When it says something else.
     pub fn post(&self, path: &str, body: Option<&Value>) -> Value {
-        let answer = self.request("POST", path, body).unwrap_or_else(|| panic!("POST {path} is not answered"));
+        let answer =
+            self.request("POST", path, body).unwrap_or_else(|| panic!("POST {path} is not answered"));
         assert!(matches!(answer.status, 200 | 201), "POST {path}: {} {}", answer.status, answer.body);
         answer.body
     }
@@ -321,17 +328,32 @@ impl Drop for Installation {
     }
 }
 
-/// Stops and starts components of the cluster: `ctl(&["pause", "kube-apiserver"])`.
-///
-/// # Panics
-///
-/// When it fails.
-pub fn ctl(arguments: &[&str]) {
-    run(&script("ctl").to_string_lossy(), arguments);
+/// A component of the cluster (`kube-apiserver`) that hangs until this is dropped.
+#[derive(Debug)]
+pub struct Paused(&'static str);
+
+impl Paused {
+    /// Makes it hang.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be.
+    #[must_use]
+    pub fn new(component: &'static str) -> Self {
+        run(&script("ctl").to_string_lossy(), &["pause", component]);
+        Self(component)
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        run(&script("ctl").to_string_lossy(), &["resume", self.0]);
+    }
 }
 
 fn script(name: &str) -> PathBuf {
-    PathBuf::from(env::var_os("TERASLICE_KUBE").expect("TERASLICE_KUBE names the folder of scripts")).join(name)
+    PathBuf::from(env::var_os("TERASLICE_KUBE").expect("TERASLICE_KUBE names the folder of scripts"))
+        .join(name)
 }
 
 fn run(program: &str, arguments: &[&str]) -> String {

@@ -70,6 +70,13 @@ impl Parts {
         Self { compiler: Compiler::Process(CompilerProcess::new(program, arguments)), ..self }
     }
 
+    /// Takes it that the master has decided what jobs may override of their pods.
+    pub(crate) fn in_pod(&self) -> Self {
+        let mut config = Config::clone(&self.config);
+        config.kubernetes.has_overrides = true;
+        Self { config: Arc::new(config), compiler: self.compiler.clone() }
+    }
+
     /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &Config {

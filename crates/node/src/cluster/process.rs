@@ -164,12 +164,14 @@ impl Member {
     /// Reads what this process was started for; in a pod the master is asked. May compile assets: before the runtime.
     pub(super) fn start(parts: &Parts) -> Result<Self, ProcessError> {
         let assignment = Assignment::from_environment()?;
-        let config = parts.config();
+        let config = parts.config().clone();
         let mut master = Peer::new(variable(MASTER)?);
-        master.ca_pem = identity::trusted(config)?;
+        master.ca_pem = identity::trusted(&config)?;
+        let mut parts = parts.clone();
         let (told, ports, slicer_timeout) = match pod::token_file() {
             Some(token_file) => {
-                let introduction = pod::enter(parts, &master, &token_file)?;
+                parts = parts.in_pod();
+                let introduction = pod::enter(&parts, &master, &token_file)?;
                 let secret = Secret::from_text(introduction.secret);
                 let told = Told { secret, job: RawJob(introduction.job), identity: introduction.identity };
                 // Workers may wait for a machine, an image, or their turn; the master tells people which it is.
@@ -188,7 +190,6 @@ impl Member {
         if let Some(Err(unknown)) = prepared.plan.job().log_level.as_deref().map(logging::set_level) {
             tracing::warn!(error = %unknown, "log level of the job not set");
         }
-        let config = config.clone();
         Ok(Self { assignment, prepared, secret, master, host, ports, slicer_timeout, identity, config })
     }
 }
