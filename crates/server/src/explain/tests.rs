@@ -25,7 +25,7 @@ fn scene(status: Status) -> Scene {
         started: Some(Timestamp::from_millis(0)),
         ..Stats::default()
     };
-    let nodes = NodeCount { connected: 1, known: 1, free_slots: Some(3) };
+    let nodes = Some(NodeCount { connected: 1, known: 1, free_slots: Some(3) });
     Scene { execution, view: Some(view), stats: Some(stats), nodes, now: Timestamp::from_millis(10_000) }
 }
 
@@ -37,6 +37,10 @@ fn with(status: Status, change: impl FnOnce(&mut Scene)) -> Finding {
 
 fn view(scene: &mut Scene) -> &mut View {
     scene.view.as_mut().unwrap()
+}
+
+fn nodes(scene: &mut Scene) -> &mut NodeCount {
+    scene.nodes.as_mut().unwrap()
 }
 
 #[test]
@@ -57,13 +61,13 @@ fn finds_every_cause() {
         (
             Cause::NoNode,
             with(Status::Pending, |it| {
-                (it.stats, view(it).is_controller_live, it.nodes.connected) = (None, false, 0);
+                (it.stats, view(it).is_controller_live, nodes(it).connected) = (None, false, 0);
             }),
         ),
         (
             Cause::NoFreeSlot,
             with(Status::Pending, |it| {
-                (it.stats, view(it).is_controller_live, it.nodes.free_slots) = (None, false, Some(0));
+                (it.stats, view(it).is_controller_live, nodes(it).free_slots) = (None, false, Some(0));
             }),
         ),
         (
@@ -71,6 +75,14 @@ fn finds_every_cause() {
             with(Status::Scheduling, |it| {
                 (it.stats, view(it).is_controller_live) = (None, false);
                 view(it).conditions = vec![Condition::Waiting("pulling the image".to_owned())];
+            }),
+        ),
+        (
+            // A pod counts as live before it runs.
+            Cause::Waiting,
+            with(Status::Initializing, |it| {
+                (it.stats, it.nodes) = (None, None);
+                view(it).conditions = vec![Condition::Waiting("no such claim".to_owned())];
             }),
         ),
         (
