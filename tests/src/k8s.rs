@@ -215,6 +215,10 @@ impl Installation {
     }
 
     /// Sends a request with a JSON body, if there is one; none when it is not answered.
+    ///
+    /// # Panics
+    ///
+    /// When the path is none.
     #[must_use]
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
         let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));

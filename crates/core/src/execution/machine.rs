@@ -20,7 +20,7 @@ use super::{
     setup::Setup,
     slicing::Slicers,
     table::{Entry, Slot, Table},
-    workers::{Worker, Workers},
+    workers::Workers,
 };
 use crate::{
     link::{FromWorker, Lease, LinkEvent, Outcome, Session, SliceResult, ToWorker},
@@ -34,7 +34,10 @@ enum Phase {
     Paused,
     /// Waits for the workers' last answers, until the deadline.
     Ending(End, Duration),
-    Ended,
+    /// Whether all is over, or a later controller goes on.
+    Ended {
+        is_over: bool,
+    },
 }
 
 /// The execution controller's state.
@@ -63,8 +66,6 @@ pub struct Machine {
     recovering: u64,
     /// Since when no worker is connected.
     alone_since: Option<Duration>,
-    /// Whether the execution has ended with the machine, and no later controller goes on.
-    is_over: bool,
     stats: Stats,
     effects: Vec<Effect>,
 }
@@ -106,7 +107,6 @@ impl Machine {
             health,
             recovering,
             alone_since: Some(Duration::ZERO),
-            is_over: false,
             stats,
             effects: Vec::new(),
         }
@@ -176,7 +176,7 @@ impl Machine {
 
     /// Does what the new state asks for: hand out, make more, write, change status, end.
     fn go_on(&mut self, now: Duration) {
-        if self.phase == Phase::Ended {
+        if matches!(self.phase, Phase::Ended { .. }) {
             return;
         }
         if self.phase == Phase::Running {
@@ -223,7 +223,7 @@ impl Machine {
                 self.alone_since = None;
                 match self.phase {
                     Phase::Ending(..) => self.drain(session),
-                    Phase::Ended => self.dismiss(session),
+                    Phase::Ended { is_over } => self.dismiss(session, is_over),
                     Phase::Running | Phase::Paused => {}
                 }
             }
@@ -426,7 +426,7 @@ impl Machine {
                 if room > 0 && worker.leases.is_empty() {
                     leases.extend(self.table.lease_suspect(session));
                 }
-            } else if !holds_suspect(&mut self.table, worker) {
+            } else if !worker.holds_suspect(&mut self.table) {
                 let fair = room.min(
                     share.saturating_sub(worker.leases.len()).max(usize::from(worker.leases.is_empty())),
                 );
@@ -456,7 +456,7 @@ impl Machine {
         let status = match &self.phase {
             Phase::Paused => Status::Paused,
             Phase::Ending(End::Terminal(Status::Stopped, _), _) => Status::Stopping,
-            Phase::Ending(..) | Phase::Ended => return,
+            Phase::Ending(..) | Phase::Ended { .. } => return,
             Phase::Running if self.health.is_failing() => Status::Failing,
             Phase::Running if self.recovering > 0 => Status::Recovering,
             Phase::Running => Status::Running,
@@ -485,27 +485,17 @@ impl Machine {
             return;
         }
         let end = end.clone();
-        self.is_over = end != End::Released;
+        let is_over = end != End::Released;
         for session in self.workers.sessions() {
-            self.dismiss(session);
+            self.dismiss(session, is_over);
         }
         self.effects.push(Effect::End(end));
-        self.phase = Phase::Ended;
+        self.phase = Phase::Ended { is_over };
     }
 
     /// Tells a worker that all is over; where a later controller goes on it is to look for that one.
-    fn dismiss(&mut self, session: Session) {
-        if self.is_over {
-            self.effects.push(Effect::Send(session, ToWorker::Finished));
-        }
-    }
-}
-
-/// A worker that runs a suspect gets nothing else: its death has to be the suspect's.
-fn holds_suspect(table: &mut Table, worker: &Worker) -> bool {
-    match worker.leases.front() {
-        Some(slot) if worker.leases.len() == 1 => table.at(*slot).is_suspect,
-        _ => false,
+    fn dismiss(&mut self, session: Session, is_over: bool) {
+        self.effects.extend(is_over.then_some(Effect::Send(session, ToWorker::Finished)));
     }
 }
 

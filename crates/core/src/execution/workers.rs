@@ -7,7 +7,7 @@ use std::{
 
 use teraslice_model::id::WorkerId;
 
-use super::table::Slot;
+use super::table::{Slot, Table};
 use crate::link::Session;
 
 /// A worker holds leases for about this much work, so that it never runs dry and never hoards.
@@ -34,6 +34,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// Tells whether it runs a suspect; then it gets nothing else: its death has to be the suspect's.
+    pub(super) fn holds_suspect(&self, table: &mut Table) -> bool {
+        match self.leases.front() {
+            Some(slot) if self.leases.len() == 1 => table.at(*slot).is_suspect,
+            _ => false,
+        }
+    }
+
     const fn new(now: Duration) -> Self {
         Self {
             id: None,

@@ -28,6 +28,8 @@ use crate::{
     parts::{Parts, chain},
 };
 
+/// A controller that was told to leave is succeeded within this, or there is nothing left to do.
+const SUCCESSOR_MAX: Duration = Duration::from_secs(15);
 /// The variable that names a worker; without it its place does.
 const WORKER_ID: &str = "TERASLICE_WORKER_ID";
 
@@ -83,8 +85,8 @@ impl ClusterWorker {
             located,
         };
         let mut pauses = Pauses::new(context.clone());
+        let mut within = config.worker_disconnect_timeout;
         loop {
-            let within = config.worker_disconnect_timeout;
             let found = tokio::select! {
                 found = timeout(within, finder.find()) => found,
                 () = stop.cancelled() => return Ok(WorkerEnd::Stopped),
@@ -101,9 +103,13 @@ impl ClusterWorker {
             match end {
                 WorkerEnd::LinkClosed if !stop.is_cancelled() => {
                     tracing::info!(ex_id = %assignment.ex_id, "execution controller is gone, looking for it");
+                    within = config.worker_disconnect_timeout;
                 }
-                // The controller ends, or leaves the execution to a later one, which is to be looked for.
-                WorkerEnd::Drained if !stop.is_cancelled() => pauses.wait().await,
+                // The controller ends, or leaves the execution to a later one.
+                WorkerEnd::Drained if !stop.is_cancelled() => {
+                    within = SUCCESSOR_MAX;
+                    pauses.wait().await;
+                }
                 end => return Ok(end),
             }
         }
