@@ -40,23 +40,23 @@ fn numbered(records: u64, workers: u64, delay_ms: u64) -> Value {
 /// Makes the claim `out` with so many numbered lines as input; returns its folder.
 fn input(teraslice: &Installation, records: u64) -> std::path::PathBuf {
     let folder = teraslice.claim("out");
-    fs::create_dir_all(folder.join("input")).unwrap();
+    fs::create_dir_all(folder.join("input")).expect("the case wrote it so");
     let lines: String = (0..records).map(|n| format!("{{\"n\":{n}}}\n")).collect();
-    fs::write(folder.join("input/lines.ldjson"), lines).unwrap();
+    fs::write(folder.join("input/lines.ldjson"), lines).expect("the case wrote it so");
     folder
 }
 
 /// Checks that every number is there, once.
 fn check(folder: &std::path::Path, records: u64) {
     let mut seen = Vec::new();
-    for file in fs::read_dir(folder.join("done")).unwrap().flatten() {
+    for file in fs::read_dir(folder.join("done")).expect("the case wrote it so").flatten() {
         if file.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        for line in fs::read_to_string(file.path()).unwrap().lines() {
-            let record: Value = serde_json::from_str(line).unwrap();
+        for line in fs::read_to_string(file.path()).expect("the case wrote it so").lines() {
+            let record: Value = serde_json::from_str(line).expect("the case wrote it so");
             assert_eq!(record["checked"], true, "{line}");
-            seen.push(record["n"].as_u64().unwrap());
+            seen.push(record["n"].as_u64().expect("the case wrote it so"));
         }
     }
     let once: BTreeSet<_> = seen.iter().copied().collect();

@@ -138,6 +138,7 @@ impl Master {
     /// # Errors
     ///
     /// See [`MasterError`].
+    #[expect(clippy::too_many_lines, reason = "the order of a start, from top to bottom")]
     pub async fn start(
         parts: &Parts,
         state_directory: &Path,

@@ -78,14 +78,6 @@ fn finds_every_cause() {
             }),
         ),
         (
-            // A pod counts as live before it runs.
-            Cause::Waiting,
-            with(Status::Initializing, |it| {
-                (it.stats, it.nodes) = (None, None);
-                view(it).conditions = vec![Condition::Waiting("no such claim".to_owned())];
-            }),
-        ),
-        (
             Cause::ControllerFailing,
             with(Status::Initializing, |it| {
                 let last = ExitReason::Code(1);
@@ -137,4 +129,14 @@ fn shows_the_rate_of_one_that_goes_on() {
     let found = with(Status::Running, |_| ());
     assert_eq!(found.evidence["slices_per_second"], 5.0);
     assert_eq!(found.message, "nothing blocks it: 1 workers are busy, 1 wait");
+}
+
+#[test]
+fn says_what_the_pod_of_a_controller_waits_for() {
+    // It counts as live before it runs.
+    let found = with(Status::Initializing, |it| {
+        (it.stats, it.nodes) = (None, None);
+        view(it).conditions = vec![Condition::Waiting("no such claim".to_owned())];
+    });
+    assert_eq!((found.cause, found.message.as_str()), (Cause::Waiting, "no such claim"));
 }

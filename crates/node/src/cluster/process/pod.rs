@@ -84,5 +84,5 @@ async fn fetch(
     let assets = NodeAssets::open(options, parts.clone(), context.clone())
         .map_err(|source| ProcessError::Assets { path: folder.clone(), source })?;
     let fetched = assets.ensure(&missing, introduction.bundle_token.as_deref()).await;
-    fetched.map_err(|error| ProcessError::Fetch(error.into()))
+    fetched.map_err(ProcessError::Fetch)
 }
