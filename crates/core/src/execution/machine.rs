@@ -34,7 +34,6 @@ enum Phase {
     Paused,
     /// Waits for the workers' last answers, until the deadline.
     Ending(End, Duration),
-    /// Whether all is over, or a later controller goes on.
     Ended {
         is_over: bool,
     },
