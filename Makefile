@@ -39,7 +39,7 @@ test-store: build ## runs the cases of clusters with state on the search server 
 
 test-k8s: build ## runs the cases that need a Kubernetes cluster, in one that the scripts of the folder TERASLICE_KUBE start
 	tests/k8s/run.sh $(TERASLICE_KUBE) $(TERASLICE) cargo test --release --workspace --test conformance --test k8s \
-		-- --ignored --test-threads 1
+		-- --ignored --test-threads 1 $(K8S_ARGUMENTS)
 
 bench: build ## measures against a baseline in the same run, and prints one table
 	cargo bench --workspace --bench slicing --bench dispatch --bench dispatch_rpc --bench submit_latency \
