@@ -6,13 +6,13 @@ here=$(cd "$(dirname "$0")" && pwd)
 kube=$(cd "$1" && pwd)
 program=$2
 shift 2
-TERASLICE_KUBE_STATE=$(mktemp -d)
-export TERASLICE_KUBE_STATE
-trap '"$kube/down" >/dev/null 2>&1 || :; rm -rf "$TERASLICE_KUBE_STATE"' EXIT
+folder=$(mktemp -d)
+export TERASLICE_KUBE_STATE="$folder/kube"
+trap '"$kube/down" >/dev/null 2>&1 || :; rm -rf "$folder"' EXIT
 trap 'exit 130' INT TERM
 bin=$("$kube/build" | tail -n 1)
 "$kube/up"
-archive=$TERASLICE_KUBE_STATE/image.tar
+archive=$folder/image.tar
 cargo xtask image teraslice:k8sdev --binary "$program" --output "$archive"
 "$kube/load" "$archive"
 "$kube/image" teraslice-instance:1 --busybox --file "$here/instance.sh:/instance.sh" --entrypoint /bin/sh /instance.sh
