@@ -25,7 +25,7 @@ use teraslice_store::MemoryStore;
 
 use crate::{
     fleet::Fleet,
-    stage::{execution, view},
+    stage::{change, execution, view},
     support::{desired, environment, ex_id, until, within},
 };
 
@@ -355,6 +355,38 @@ async fn lets_the_engine_move_an_execution_off_a_lost_node() {
     handle.shutdown(StopBackend::Terminate).await;
     running.await.unwrap().unwrap();
     assert!(fleet.pids("b").is_empty());
+}
+
+#[tokio::test]
+async fn ends_what_a_node_brings_back_of_an_execution_that_is_over() {
+    let mut fleet = Fleet::of(&[("a", 3)]).await;
+    fleet.ensure(1, 2).await;
+    fleet.all(&Phase::Running).await;
+    fleet.cut("a");
+    fleet.nodes = Nodes::new(NodesOptions::default(), fleet.context.clone());
+    let context = fleet.context.clone();
+    let store: Arc<dyn StateStore> = Arc::new(MemoryStore::new(context.clone()));
+    store.create_execution(execution(1, Status::Running)).await.unwrap();
+    let nodes = Arc::new(fleet.nodes.handle());
+    let options = EngineOptions { tick: SHORT, ..EngineOptions::new(environment()) };
+    let (engine, handle) = Engine::new(options, context.clone(), store.clone(), nodes);
+    let running = context.spawn(engine.run());
+    let mut views = handle.watch(ex_id()).await;
+    while views.is_err() {
+        tokio::task::yield_now().await;
+        views = handle.watch(ex_id()).await;
+    }
+    change(&*store, ex_id(), Status::Completed).await;
+    view(&mut views.unwrap(), |view| view.is_settled).await;
+    assert_eq!(
+        fleet.pids("a").len(),
+        3,
+        "a master that does not see the node takes the execution for settled"
+    );
+    fleet.plug("a").await;
+    until("nothing runs on a", async || fleet.pids("a").is_empty()).await;
+    handle.shutdown(StopBackend::Terminate).await;
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

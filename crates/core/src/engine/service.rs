@@ -30,6 +30,8 @@ use crate::backend::{BackendEvent, ClusterBackend, Retire, Retired, Scope, StopB
 
 /// After its end, the stream of a backend's events is opened again after so long.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
+/// A change of an execution that is not looked after brings the next sweep this near.
+const SWEEP_AFTER: Duration = Duration::from_secs(1);
 /// While everything is ending, it is looked this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -45,7 +47,8 @@ pub(super) struct Service<B> {
     /// Nothing is done before the term has begun.
     is_adopted: bool,
     adopt_pause: Duration,
-    suspects: Suspects,
+    /// Absent while a sweep is under way.
+    suspects: Option<Suspects>,
     tick: Instant,
     sweep: Instant,
 }
@@ -92,7 +95,7 @@ impl<B: ClusterBackend> Service<B> {
             work: FuturesUnordered::new(),
             is_adopted: false,
             adopt_pause,
-            suspects: Suspects::new(),
+            suspects: Some(Suspects::new()),
             tick,
             sweep: now,
         }
@@ -128,8 +131,10 @@ impl<B: ClusterBackend> Service<B> {
             Event::Backend(Some(BackendEvent::Resync)) => self.look_afresh(),
             Event::Backend(Some(BackendEvent::Changed(ex_id))) => {
                 let now = self.now();
-                if let Some(entry) = self.entries.get_mut(&ex_id) {
-                    entry.due = Some(now);
+                match self.entries.get_mut(&ex_id) {
+                    Some(entry) => entry.due = Some(now),
+                    // A node that was away when the execution ended may have come back with what it runs.
+                    None => self.sweep = self.sweep.min(now + SWEEP_AFTER),
                 }
             }
             Event::Backend(None) => self.reopen = Some(self.now() + REOPEN_AFTER),
@@ -145,7 +150,7 @@ impl<B: ClusterBackend> Service<B> {
 
     /// Returns when something has to be done at the latest.
     fn due(&self) -> Instant {
-        let sweep = self.is_adopted.then_some(self.sweep);
+        let sweep = (self.is_adopted && self.suspects.is_some()).then_some(self.sweep);
         let steps = self.entries.values().filter(|entry| entry.subject.is_some() && self.is_adopted);
         let due = steps.filter_map(|entry| entry.due).chain(self.reopen).chain(sweep).min();
         due.map_or(self.tick, |due| due.min(self.tick))
@@ -162,10 +167,14 @@ impl<B: ClusterBackend> Service<B> {
             self.events = self.around.backend.events();
             self.reopen = None;
         }
-        if self.is_adopted && now >= self.sweep {
+        if self.is_adopted
+            && now >= self.sweep
+            && let Some(suspects) = self.suspects.take()
+        {
             self.sweep = now + self.around.options.sweep_every;
-            let (around, suspects) = (self.around.clone(), mem::take(&mut self.suspects));
-            self.work.push(async move { Done::Swept(around.sweep(suspects).await) }.boxed());
+            let around = self.around.clone();
+            let tracked = self.entries.keys().copied().collect();
+            self.work.push(async move { Done::Swept(around.sweep(&tracked, suspects).await) }.boxed());
         }
     }
 
@@ -270,7 +279,7 @@ impl<B: ClusterBackend> Service<B> {
                 if !swept.suspects.is_empty() {
                     self.sweep = self.sweep.min(self.now() + self.around.options.unknown_for);
                 }
-                self.suspects = swept.suspects;
+                self.suspects = Some(swept.suspects);
                 for execution in swept.unfinished {
                     if !self.entries.contains_key(&execution.ex_id) {
                         self.track(execution.ex_id, execution.status);
@@ -280,6 +289,7 @@ impl<B: ClusterBackend> Service<B> {
             Done::Swept(Err(Failure::Fenced(term))) => return Err(EngineError::Fenced { term }),
             Done::Swept(Err(failure)) => {
                 tracing::warn!(?failure, "sweep failed, trying again");
+                self.suspects = Some(Suspects::new());
                 self.sweep = self.now() + self.around.options.patience.pause_max;
             }
         }

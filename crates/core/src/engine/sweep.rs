@@ -1,6 +1,6 @@
 //! The sweep: finds what runs for nobody, and executions that nobody looks after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teraslice_model::{
     execution::Execution,
@@ -35,11 +35,13 @@ pub(super) struct Swept {
 }
 
 impl<B: ClusterBackend> Surroundings<B> {
-    /// Retires what runs for executions that have ended, and for those that the store twice did not know.
-    pub(super) async fn sweep(&self, before: Suspects) -> Result<Swept, Failure> {
+    /// Retires what runs for executions that have ended, and for those that the store twice did not know. Those that are
+    /// `tracked` have steps of their own.
+    pub(super) async fn sweep(&self, tracked: &BTreeSet<ExId>, before: Suspects) -> Result<Swept, Failure> {
         let observed = self.call("the cluster backend", self.backend.observe(Scope::Cluster)).await?;
         let mut suspects = Suspects::new();
-        for (ex_id, upto) in newest(&observed.instances) {
+        let untracked = newest(&observed.instances).into_iter().filter(|(ex_id, _)| !tracked.contains(ex_id));
+        for (ex_id, upto) in untracked {
             let is_over = match self.call("the state store", self.store.execution(ex_id)).await? {
                 Some(execution) => execution.status.is_terminal(),
                 None => {
