@@ -11,7 +11,14 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Stage, binary, clock::Clock, elastic, kill, network::Network};
+use crate::{
+    Stage,
+    api::{self, Answer, answer, config_of_agent},
+    binary,
+    clock::Clock,
+    elastic, kill,
+    network::Network,
+};
 
 /// Everything that is waited for has to happen within this, unless a case says otherwise.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -77,15 +84,6 @@ pub struct Cluster {
     token: Option<String>,
     /// A disk of its own that the master's state lies on.
     disk: Option<PathBuf>,
-}
-
-/// An answer of the API.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// The body: JSON, or text that is none as a string.
-    pub body: Value,
 }
 
 impl Cluster {
@@ -435,9 +433,7 @@ impl Cluster {
     /// When it says something else.
     #[must_use]
     pub fn get(&self, path: &str) -> Value {
-        let answer = self.try_get(path).unwrap_or_else(|| panic!("GET {path} is not answered"));
-        assert_eq!(answer.status, 200, "GET {path}: {}", answer.body);
-        answer.body
+        self.request("GET", path, None).body_of(&[200], &format!("GET {path}"))
     }
 
     /// Sends a request with a JSON body, if there is one.
@@ -450,18 +446,7 @@ impl Cluster {
     }
 
     fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
-        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url()));
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let sent = match body {
-            Some(body) => {
-                let request = request.header("content-type", "application/json");
-                self.agent.run(request.body(body.to_string()).expect("the request is one"))
-            }
-            None => self.agent.run(request.body(()).expect("the request is one")),
-        };
-        answer(sent)
+        api::send(&self.agent, &self.url(), self.token.as_deref(), method, path, body)
     }
 
     /// Posts; returns the body of an answer that says 200 or 201.
@@ -470,9 +455,7 @@ impl Cluster {
     ///
     /// When it says something else.
     pub fn post(&self, path: &str, body: Option<&Value>) -> Value {
-        let answer = self.request("POST", path, body);
-        assert!(matches!(answer.status, 200 | 201), "POST {path}: {} {}", answer.status, answer.body);
-        answer.body
+        self.request("POST", path, body).body_of(&[200, 201], &format!("POST {path}"))
     }
 
     /// Uploads a bundle.
@@ -492,9 +475,7 @@ impl Cluster {
     ///
     /// When it is refused.
     pub fn submit(&self, job: &Value) -> (String, String) {
-        let answer = self.post("/v1/jobs", Some(job));
-        let id = |key: &str| answer[key].as_str().unwrap_or_else(|| panic!("no {key}: {answer}")).to_owned();
-        (id("job_id"), id("ex_id"))
+        api::ids(&self.post("/v1/jobs", Some(job)))
     }
 
     /// Returns the record of an execution.
@@ -509,15 +490,8 @@ impl Cluster {
     ///
     /// When it has ended otherwise, or the time is over.
     pub fn await_status(&self, ex_id: &str, wanted: &[&str]) -> Value {
-        let ends = ["completed", "stopped", "rejected", "failed", "terminated"];
         self.wait(&format!("execution {ex_id} to be {wanted:?}"), WAIT_MAX, |cluster| {
-            // The master may be away.
-            let record =
-                cluster.try_get(&format!("/v1/ex/{ex_id}")).filter(|answer| answer.status == 200)?.body;
-            let status = record["_status"].as_str().unwrap_or_default();
-            let is_wanted = wanted.contains(&status);
-            assert!(is_wanted || !ends.contains(&status), "ended as {status}: {}", record["_failureReason"]);
-            is_wanted.then_some(record)
+            api::record(cluster.try_get(&format!("/v1/ex/{ex_id}")), wanted)
         })
     }
 
@@ -627,19 +601,6 @@ impl Drop for Cluster {
             let _unmounted = Command::new("umount").arg("-l").arg(disk).output();
         }
     }
-}
-
-pub(crate) fn config_of_agent() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
-    let config = ureq::Agent::config_builder().http_status_as_error(false);
-    config.timeout_global(Some(Duration::from_mins(5)))
-}
-
-pub(crate) fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
-    let mut response = sent.ok()?;
-    let status = response.status().as_u16();
-    let text = response.body_mut().with_config().limit(256 << 20).read_to_string().ok()?;
-    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Some(Answer { status, body })
 }
 
 fn terminate(child: Child) -> Option<i32> {

@@ -5,7 +5,7 @@ use std::{env, fs, path::PathBuf, process::Command};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Answer, answer, config_of_agent},
+    api::{Answer, answer, config_of_agent},
     kill, root, tell,
 };
 

@@ -15,9 +15,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    binary,
-    cluster::{Answer, answer, config_of_agent},
-    root,
+    api::{self, Answer, config_of_agent},
+    binary, root,
 };
 
 /// Everything that is waited for has to happen within this, unless a case says otherwise.
@@ -221,15 +220,7 @@ impl Installation {
     /// When the path is none.
     #[must_use]
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
-        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
-        let sent = match body {
-            Some(body) => {
-                let request = request.header("content-type", "application/json");
-                self.agent.run(request.body(body.to_string()).expect("the request is one"))
-            }
-            None => self.agent.run(request.body(()).expect("the request is one")),
-        };
-        answer(sent)
+        api::send(&self.agent, &self.url, None, method, path, body)
     }
 
     fn try_get(&self, path: &str) -> Option<Answer> {
@@ -244,8 +235,7 @@ impl Installation {
     #[must_use]
     pub fn get(&self, path: &str) -> Value {
         let answer = self.try_get(path).unwrap_or_else(|| panic!("GET {path} is not answered"));
-        assert_eq!(answer.status, 200, "GET {path}: {}", answer.body);
-        answer.body
+        answer.body_of(&[200], &format!("GET {path}"))
     }
 
     /// Posts; returns the body of an answer that says 200 or 201.
@@ -256,8 +246,7 @@ impl Installation {
     pub fn post(&self, path: &str, body: Option<&Value>) -> Value {
         let answer =
             self.request("POST", path, body).unwrap_or_else(|| panic!("POST {path} is not answered"));
-        assert!(matches!(answer.status, 200 | 201), "POST {path}: {} {}", answer.status, answer.body);
-        answer.body
+        answer.body_of(&[200, 201], &format!("POST {path}"))
     }
 
     /// Submits a job; returns its id and that of its execution.
@@ -266,9 +255,7 @@ impl Installation {
     ///
     /// When it is refused.
     pub fn submit(&self, job: &Value) -> (String, String) {
-        let answer = self.post("/v1/jobs", Some(job));
-        let id = |key: &str| answer[key].as_str().unwrap_or_else(|| panic!("no {key}: {answer}")).to_owned();
-        (id("job_id"), id("ex_id"))
+        api::ids(&self.post("/v1/jobs", Some(job)))
     }
 
     /// Waits until an execution has one of these statuses; returns its record.
@@ -277,15 +264,20 @@ impl Installation {
     ///
     /// When it has ended otherwise, or the time is over.
     pub fn await_status(&self, ex_id: &str, wanted: &[&str]) -> Value {
-        let ends = ["completed", "stopped", "rejected", "failed", "terminated"];
         self.wait(&format!("execution {ex_id} to be {wanted:?}"), WAIT_MAX, |it| {
-            // The master may be away.
-            let record = it.try_get(&format!("/v1/ex/{ex_id}")).filter(|answer| answer.status == 200)?.body;
-            let status = record["_status"].as_str().unwrap_or_default();
-            let is_wanted = wanted.contains(&status);
-            assert!(is_wanted || !ends.contains(&status), "ended as {status}: {}", record["_failureReason"]);
-            is_wanted.then_some(record)
+            api::record(it.try_get(&format!("/v1/ex/{ex_id}")), wanted)
         })
+    }
+
+    /// Stops a job, and waits until nothing of its execution is left.
+    ///
+    /// # Panics
+    ///
+    /// When it does not stop.
+    pub fn stop(&self, job_id: &str, ex_id: &str) {
+        self.post(&format!("/v1/jobs/{job_id}/_stop"), None);
+        self.await_status(ex_id, &["stopped"]);
+        self.await_gone(ex_id);
     }
 
     /// Waits for something, with a limit.

@@ -1,5 +1,6 @@
 //! What whole-system cases share: a folder of their own, and the built binary.
 
+pub mod api;
 pub mod clock;
 pub mod cluster;
 pub mod elastic;

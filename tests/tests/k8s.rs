@@ -20,7 +20,7 @@ fn numbered(records: u64, workers: u64, delay_ms: u64) -> Value {
     json!({
         "name": "numbered", "lifecycle": "once", "workers": workers, "assets": ["standard"],
         "cpu": 0.1, "memory": 256_000_000, "cpu_execution_controller": 0.1, "memory_execution_controller": 256_000_000,
-        "volumes": [{"name": "out", "path": "/out"}],
+        "volumes": [{"name": "out", "path": "/out"}], "labels": {"records": records.to_string()},
         "operations": [
             {"_op": "file_reader", "path": "/out/input", "format": "ldjson", "size": 2_000},
             {"_op": "delay", "ms": delay_ms},
@@ -28,13 +28,6 @@ fn numbered(records: u64, workers: u64, delay_ms: u64) -> Value {
             {"_op": "file_exporter", "path": "/out/done", "format": "ldjson"},
         ],
     })
-    .as_object()
-    .map(|job| {
-        let mut job = job.clone();
-        job.insert("labels".to_owned(), json!({"records": records.to_string()}));
-        Value::Object(job)
-    })
-    .expect("an object")
 }
 
 /// Makes the claim `out` with so many numbered lines as input; returns its folder.
@@ -166,9 +159,7 @@ fn shows_pods_by_machine_and_scales_them() {
         teraslice
             .wait(&format!("{count} pods after {query}"), WAIT_MAX, |it| (active(it) == count).then_some(()));
     }
-    teraslice.post(&format!("/v1/jobs/{job_id}/_stop"), None);
-    teraslice.await_status(&ex_id, &["stopped"]);
-    teraslice.await_gone(&ex_id);
+    teraslice.stop(&job_id, &ex_id);
 }
 
 #[test]
@@ -188,9 +179,7 @@ fn pauses_and_resumes_one_job_beside_another() {
         teraslice.await_status(ex_id, &["running"]);
     }
     for (job_id, ex_id) in [(&first, &first_ex), (&second, &second_ex)] {
-        teraslice.post(&format!("/v1/jobs/{job_id}/_stop"), None);
-        teraslice.await_status(ex_id, &["stopped"]);
-        teraslice.await_gone(ex_id);
+        teraslice.stop(job_id, ex_id);
     }
 }
 
@@ -218,9 +207,7 @@ fn says_why_pods_wait() {
         teraslice.wait(&format!("explain to name {said}"), Duration::from_secs(20), |it| {
             it.get(&path).to_string().contains(said).then_some(())
         });
-        teraslice.post(&format!("/v1/jobs/{job_id}/_stop"), None);
-        teraslice.await_status(&ex_id, &["stopped"]);
-        teraslice.await_gone(&ex_id);
+        teraslice.stop(&job_id, &ex_id);
     }
     let refused = with("targets", json!([{"key": "zone", "value": "a"}, {"key": "zone", "value": "b"}]));
     let answer = teraslice.request("POST", "/v1/jobs", Some(&refused)).unwrap();

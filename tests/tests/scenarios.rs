@@ -8,8 +8,9 @@ use std::{
 
 use serde_json::{Value, json};
 use teraslice_tests::{
+    api::Answer,
     balanced,
-    cluster::{Answer, Cluster, ClusterOptions, WAIT_MAX},
+    cluster::{Cluster, ClusterOptions, WAIT_MAX},
     ledger::LedgerJob,
     root,
 };

@@ -3,8 +3,12 @@
 use std::{fmt::Debug, future::Future, time::Duration};
 
 use k8s_openapi::{
-    api::{batch::v1::Job, coordination::v1::Lease, core::v1::Pod},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    api::{
+        batch::v1::Job,
+        coordination::v1::Lease,
+        core::v1::{Event, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{
     Api, Client, Resource,
@@ -13,6 +17,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use teraslice_core::backend::BackendError;
+use teraslice_model::problem::chain;
 use tokio::time::timeout;
 
 /// A call may take this long.
@@ -33,7 +38,7 @@ const QUOTA_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct Objects {
     pub(crate) jobs: Api<Job>,
     pub(crate) pods: Api<Pod>,
-    pub(crate) events: Api<k8s_openapi::api::core::v1::Event>,
+    pub(crate) events: Api<Event>,
     pub(crate) leases: Api<Lease>,
 }
 
@@ -78,8 +83,7 @@ pub(crate) async fn merge<K>(api: &Api<K>, name: &str, fields: serde_json::Value
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    call(api.patch(name, &params, &Patch::Merge(fields))).await
+    call(api.patch(name, &patch_params(), &Patch::Merge(fields))).await
 }
 
 /// Deletes exactly this object; with `grace_s` its process has so long. One that is gone, or another of its name, is let be.
@@ -95,11 +99,7 @@ where
     let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
     let mut params = DeleteParams::background().preconditions(preconditions);
     params.grace_period_seconds = grace_s;
-    match timeout(CALL_MAX, api.delete(name, &params)).await {
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(()),
-        Ok(deleted) => deleted.map(drop).map_err(failure),
-        Err(_) => Err(silent()),
-    }
+    call(unless_gone(api.delete(name, &params))).await
 }
 
 /// Takes from exactly this object what keeps it after its deletion. One that is gone, or another of its name, is let be.
@@ -108,11 +108,18 @@ where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
     let fields = serde_json::json!({"metadata": {"uid": uid, "finalizers": null}});
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    match timeout(CALL_MAX, api.patch(name, &params, &Patch::Merge(fields))).await {
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(()),
-        Ok(patched) => patched.map(drop).map_err(failure),
-        Err(_) => Err(silent()),
+    call(unless_gone(api.patch(name, &patch_params(), &Patch::Merge(fields)))).await
+}
+
+fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// Takes it for done if the object that is meant is not there any more.
+async fn unless_gone<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<()> {
+    match call.await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        answer => answer.map(drop),
     }
 }
 
@@ -126,7 +133,7 @@ pub(crate) async fn call<T>(call: impl Future<Output = kube::Result<T>>) -> Resu
 
 /// Gives an object to another, so that it is deleted with it.
 pub(crate) fn own(meta: &mut ObjectMeta, owner: &ObjectMeta) {
-    let reference = k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+    let reference = OwnerReference {
         api_version: "batch/v1".to_owned(),
         kind: "Job".to_owned(),
         name: owner.name.clone().unwrap_or_default(),
@@ -181,11 +188,6 @@ fn short(message: &str) -> String {
         Some((end, _)) => format!("{}...", &message[..end]),
         None => message.to_owned(),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

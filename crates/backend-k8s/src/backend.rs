@@ -16,13 +16,16 @@ use std::{
 };
 
 use futures::{future::join_all, stream::BoxStream};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{Client, ResourceExt, api::ListParams};
 use serde_json::json;
 use teraslice_core::{
     backend::{
         BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, Instance, InstanceId,
-        Retire, Retired, Scope, Snapshot, StopBackend, hints, revisions::Revisions,
+        Phase, Retire, Retired, Scope, Snapshot, StopBackend, hints, revisions::Revisions,
     },
     context::Context,
 };
@@ -133,7 +136,7 @@ impl Kubernetes {
             image: pod.image.clone(),
             component: pod.component.clone(),
             purpose: pod.purpose,
-            is_running: pod.phase == teraslice_core::backend::Phase::Running,
+            is_running: pod.phase == Phase::Running,
         };
         cache.pods.iter().map(view).collect()
     }
@@ -212,10 +215,7 @@ impl Shared {
     }
 
     /// Makes a Job that is not there; one that is finished makes way first. Returns its metadata.
-    async fn ensure_job(
-        &self,
-        job: &Job,
-    ) -> Result<k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta, BackendError> {
+    async fn ensure_job(&self, job: &Job) -> Result<ObjectMeta, BackendError> {
         let name = job.metadata.name.clone().unwrap_or_default();
         let known = self.observation.cache().jobs.get(&name).cloned();
         let leaving = || BackendError::Unavailable {
@@ -230,11 +230,7 @@ impl Shared {
             }
             Some(known) => {
                 let (name, uid) = (Some(known.identity.name), Some(known.identity.uid));
-                Ok(k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
-                    name,
-                    uid,
-                    ..Default::default()
-                })
+                Ok(ObjectMeta { name, uid, ..Default::default() })
             }
             None => {
                 let made = self.apply_job(&name, job).await?;
@@ -322,8 +318,8 @@ impl Shared {
         let (jobs, pods) =
             tokio::join!(api::list(&self.objects.jobs, &params), api::list(&self.objects.pods, &params));
         let is_it = |of: Option<ExId>| of == Some(ex_id);
-        let changed = self.observation.take_jobs(&jobs?, |job| is_it(job.ex_id()));
-        let more = self.observation.take_pods(&pods?, |pod| is_it(pod.ex_id()));
+        let changed = self.observation.take(&jobs?, |job: &SeenJob| is_it(job.ex_id()));
+        let more = self.observation.take(&pods?, |pod: &SeenPod| is_it(pod.ex_id()));
         self.observation.changed(changed.into_iter().chain(more));
         Ok(())
     }

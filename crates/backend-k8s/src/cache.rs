@@ -89,6 +89,24 @@ impl<S: Seen> Objects<S> {
     }
 }
 
+/// A kind of objects that the cache keeps.
+pub(crate) trait Kept: Seen {
+    /// Returns where they are.
+    fn of(cache: &mut Cache) -> &mut Objects<Self>;
+}
+
+impl Kept for SeenJob {
+    fn of(cache: &mut Cache) -> &mut Objects<Self> {
+        &mut cache.jobs
+    }
+}
+
+impl Kept for SeenPod {
+    fn of(cache: &mut Cache) -> &mut Objects<Self> {
+        &mut cache.pods
+    }
+}
+
 /// Everything that was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
@@ -127,11 +145,20 @@ impl Cache {
     /// Lists instances: pods, and a place for each pod that a Job has still to make.
     pub(crate) fn instances(&self, of: Option<ExId>) -> Vec<Instance> {
         let is_meant = |ex_id| of.is_none_or(|of| of == ex_id);
-        let pods = self.pods.iter().filter_map(SeenPod::instance).filter(|it| is_meant(it.ex_id));
-        let mut instances: Vec<_> = pods.map(|it| self.with_trouble(self.with_leave(it))).collect();
-        let taken: BTreeSet<_> = instances.iter().filter(|it| it.phase.is_live()).map(place).collect();
         let jobs = self.jobs.iter().filter(|job| is_meant(job.purpose.ex_id) && is_open(job));
-        for job in jobs {
+        let jobs: BTreeMap<_, _> = jobs.map(|job| (job.purpose.place(), job)).collect();
+        let is_kept = |instance: &Instance| {
+            let job = jobs.get(&(instance.ex_id, instance.generation, instance.role));
+            job.is_some_and(|job| instance.ordinal < job.parallelism)
+        };
+        let pods = self.pods.iter().filter_map(SeenPod::instance).filter(|it| is_meant(it.ex_id));
+        let shown = pods.map(|pod| {
+            let is_kept = is_kept(&pod);
+            self.with_trouble(self.with_leave(pod, is_kept))
+        });
+        let mut instances: Vec<_> = shown.collect();
+        let taken: BTreeSet<_> = instances.iter().filter(|it| it.phase.is_live()).map(place).collect();
+        for job in jobs.into_values() {
             let open = (0..job.parallelism).map(|ordinal| self.expected(job, ordinal));
             instances.extend(open.filter(|instance| !taken.contains(&place(instance))));
         }
@@ -139,10 +166,9 @@ impl Cache {
     }
 
     /// Shows what was asked to leave, or has lost its Job, as leaving.
-    fn with_leave(&self, mut instance: Instance) -> Instance {
+    fn with_leave(&self, mut instance: Instance, is_kept: bool) -> Instance {
         let is_asked = self.leaving.get(&instance.ex_id).is_some_and(|it| instance.generation <= it.upto);
-        let is_kept = || self.jobs.iter().any(|job| is_open(job) && is_of(job, &instance));
-        if instance.phase.is_live() && instance.phase != Phase::Lost && (is_asked || !is_kept()) {
+        if instance.phase.is_live() && instance.phase != Phase::Lost && (is_asked || !is_kept) {
             instance.phase = Phase::Draining;
         }
         instance
@@ -188,12 +214,6 @@ impl Cache {
 /// Tells whether a Job keeps its pods.
 fn is_open(job: &SeenJob) -> bool {
     !job.is_finished && job.identity.deleted.is_none()
-}
-
-fn is_of(job: &SeenJob, instance: &Instance) -> bool {
-    let purpose = job.purpose;
-    (purpose.ex_id, purpose.generation, purpose.role) == (instance.ex_id, instance.generation, instance.role)
-        && instance.ordinal < job.parallelism
 }
 
 fn place(instance: &Instance) -> (ExId, Generation, Role, u32) {

@@ -9,9 +9,9 @@ use crate::{names, settings::KubernetesSettings};
 
 /// What made an object: [`TERASLICE`].
 pub const NAME: &str = "app.kubernetes.io/name";
-/// What it is: [`CONTROLLER_COMPONENT`] or [`WORKER_COMPONENT`].
+/// What it is: a [`Role`], or `master`.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
-/// The cluster, see [`instance_label`](crate::instance_label).
+/// The cluster: its name, as far as a label can hold it.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// The execution.
 pub const EX_ID: &str = "teraslice.terascope.io/exId";
@@ -35,25 +35,12 @@ pub const JOB_NAME_ANNOTATION: &str = "teraslice.terascope.io/job-name";
 
 /// The value of [`NAME`].
 pub const TERASLICE: &str = "teraslice";
-/// The value of [`COMPONENT`] of a controller.
-pub const CONTROLLER_COMPONENT: &str = "execution_controller";
-/// The value of [`COMPONENT`] of a worker.
-pub const WORKER_COMPONENT: &str = "worker";
 
 /// Returns the label selector of everything that belongs to a cluster: what this backend has made, which has [`GENERATION`] too,
 /// and the master.
 #[must_use]
 pub fn selector(cluster: &str) -> String {
     format!("{NAME}={TERASLICE},{INSTANCE}={}", names::instance_label(cluster))
-}
-
-/// Returns the value of [`COMPONENT`].
-#[must_use]
-pub const fn component(role: Role) -> &'static str {
-    match role {
-        Role::Controller => CONTROLLER_COMPONENT,
-        Role::Worker => WORKER_COMPONENT,
-    }
 }
 
 /// Returns the labels of an object and of its pods.
@@ -68,7 +55,7 @@ pub(crate) fn of(
     }
     labels.extend([
         (NAME.to_owned(), TERASLICE.to_owned()),
-        (COMPONENT.to_owned(), component(role).to_owned()),
+        (COMPONENT.to_owned(), role.node_type().to_owned()),
         (INSTANCE.to_owned(), names::instance_label(&settings.cluster)),
         (EX_ID.to_owned(), desired.ex_id.to_string()),
         (JOB_ID.to_owned(), desired.job_id.to_string()),
@@ -81,7 +68,7 @@ pub(crate) fn of(
 /// Returns the labels that select the workers of an execution, of any generation.
 pub(crate) fn of_workers(desired: &DesiredExecution) -> BTreeMap<String, String> {
     BTreeMap::from([
-        (COMPONENT.to_owned(), WORKER_COMPONENT.to_owned()),
+        (COMPONENT.to_owned(), Role::Worker.node_type().to_owned()),
         (EX_ID.to_owned(), desired.ex_id.to_string()),
     ])
 }

@@ -54,8 +54,7 @@ pub(crate) fn job_name_label(name: &str) -> String {
 }
 
 /// Returns the label value that tells this cluster's objects from those of others.
-#[must_use]
-pub fn instance_label(cluster: &str) -> String {
+pub(crate) fn instance_label(cluster: &str) -> String {
     sanitized(cluster, '_')
 }
 

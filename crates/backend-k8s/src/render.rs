@@ -1,6 +1,6 @@
 //! The objects of an execution: one Job with the controller's pod, one with those of the workers.
 
-pub mod environment;
+pub(crate) mod environment;
 pub(crate) mod overlay;
 mod placement;
 mod pod;
@@ -31,10 +31,8 @@ use crate::{labels, names, settings::KubernetesSettings};
 /// The same in every pod, other than in the original: exit codes are judged by the container's name, and overrides meet it by
 /// that name.
 pub const CONTAINER: &str = "teraslice";
-/// The port where a controller answers its workers, the master and probes.
-pub const CONTROLLER_PORT: u16 = 45_680;
-/// The name of [`CONTROLLER_PORT`].
-pub const CONTROLLER_PORT_NAME: &str = "links";
+/// The name of the port where a controller answers its workers and probes.
+pub(crate) const CONTROLLER_PORT_NAME: &str = "links";
 /// The property of a job that names the Kueue queue of its workers.
 pub(crate) const QUEUE_PROPERTY: &str = "kubernetes_queue";
 

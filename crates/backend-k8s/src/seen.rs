@@ -29,6 +29,13 @@ pub struct Purpose {
     pub role: Role,
 }
 
+impl Purpose {
+    /// Returns what there is one Job for.
+    pub(crate) const fn place(&self) -> (ExId, Generation, Role) {
+        (self.ex_id, self.generation, self.role)
+    }
+}
+
 /// Something that the API server knows by name, version and unique id.
 pub(crate) trait Seen: Clone {
     /// The object as the API server has it.
@@ -172,11 +179,7 @@ fn purpose(meta: &ObjectMeta) -> Option<Purpose> {
         ex_id: label(labels::EX_ID)?.parse().ok()?,
         job_id: label(labels::JOB_ID)?.parse().ok()?,
         generation: Generation(label(labels::GENERATION)?.parse().ok()?),
-        role: match label(labels::COMPONENT)?.as_str() {
-            labels::CONTROLLER_COMPONENT => Role::Controller,
-            labels::WORKER_COMPONENT => Role::Worker,
-            _ => return None,
-        },
+        role: Role::of_node_type(label(labels::COMPONENT)?)?,
     })
 }
 

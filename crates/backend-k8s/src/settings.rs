@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use teraslice_model::job::Target;
 
-use crate::names;
+use crate::{names, render::volumes};
+
+/// The working directory of the image.
+const WORKING_DIRECTORY: &str = "/app";
 
 /// What every pod is made with, unless its job says otherwise.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +78,24 @@ impl KubernetesSettings {
             shutdown_timeout: Duration::from_mins(1),
             master_url: "http://localhost:5678".to_owned(),
             cluster,
+        }
+    }
+
+    /// Returns the folder of assets in a pod, absolute: relative ones lie below the working directory of the image.
+    #[must_use]
+    pub fn assets_path(&self) -> String {
+        volumes::normalized(&match self.assets_directory.starts_with('/') {
+            true => self.assets_directory.clone(),
+            false => format!("{WORKING_DIRECTORY}/{}", self.assets_directory),
+        })
+    }
+
+    /// Returns the folder for compiled assets in a pod: on the shared volume the master has compiled them already.
+    #[must_use]
+    pub fn cache_directory(&self) -> String {
+        match self.assets_volume {
+            Some(_) => format!("{}/cache", self.assets_path()),
+            None => "/tmp/cache".to_owned(),
         }
     }
 

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use teraslice_model::{
-    job::{CheckedJob, Constraint, Target},
+    job::{CONTROLLER_PORT, CheckedJob, Constraint, Target},
     problem::{Problem, escape_pointer},
 };
 
 use crate::{
     labels, names, ports,
-    render::{self, CONTROLLER_PORT, CONTROLLER_PORT_NAME, environment},
+    render::{self, CONTROLLER_PORT_NAME, environment},
     settings::KubernetesSettings,
 };
 

@@ -32,18 +32,8 @@ pub(crate) enum News<K> {
     Failed(BackendError),
 }
 
-/// How a watch has ended.
-enum Watched {
-    /// Nobody listens any more.
-    Unwanted,
-    /// Its time is over, or the server had enough of it.
-    Over,
-    /// It was not let begin.
-    Failed(BackendError),
-}
-
-/// Tells everything about the objects with these labels and fields until `take` says that nobody listens.
-pub(crate) async fn follow<K>(api: Api<K>, params: ListParams, mut take: impl FnMut(News<K>) -> bool)
+/// Tells everything about the objects with these labels and fields, for ever.
+pub(crate) async fn follow<K>(api: Api<K>, params: ListParams, mut take: impl FnMut(News<K>))
 where
     K: Resource + Clone + DeserializeOwned + Debug + 'static,
 {
@@ -53,27 +43,20 @@ where
         let at_least = match api::list(&api, &params).await {
             Ok(listed) => {
                 let version = listed.version.clone();
-                if !take(News::All(listed)) {
-                    return;
-                }
+                take(News::All(listed));
                 match watch(&api, &params, &version, &mut take).await {
-                    Watched::Unwanted => return,
-                    Watched::Over => Duration::ZERO,
-                    Watched::Failed(error) => {
+                    Ok(()) => Duration::ZERO,
+                    Err(error) => {
                         // Lists have to do meanwhile, so they are not put off for as long as a watch may have to be.
                         let at_least = pause_after(&error).min(PAUSE_MAX);
-                        if !take(News::Failed(error)) {
-                            return;
-                        }
+                        take(News::Failed(error));
                         at_least
                     }
                 }
             }
             Err(error) => {
                 let at_least = pause_after(&error);
-                if !take(News::Failed(error)) {
-                    return;
-                }
+                take(News::Failed(error));
                 at_least
             }
         };
@@ -94,13 +77,17 @@ fn pause_after(error: &BackendError) -> Duration {
     }
 }
 
-/// Tells changes until it is time for a list.
+/// Tells changes until it is time for a list: the watch is over, or the server had enough of it.
+///
+/// # Errors
+///
+/// When it is not let begin.
 async fn watch<K>(
     api: &Api<K>,
     params: &ListParams,
     version: &str,
-    take: &mut impl FnMut(News<K>) -> bool,
-) -> Watched
+    take: &mut impl FnMut(News<K>),
+) -> Result<(), BackendError>
 where
     K: Resource + Clone + DeserializeOwned + Debug + 'static,
 {
@@ -110,23 +97,17 @@ where
         field_selector: params.field_selector.clone(),
         ..WatchParams::default().timeout(seconds)
     };
-    let changes = match api::call(api.watch(&params, version)).await {
-        Ok(changes) => changes,
-        Err(error) => return Watched::Failed(error),
-    };
+    let changes = api::call(api.watch(&params, version)).await?;
     pin_mut!(changes);
     // A connection that died in silence says nothing: the server would have ended the watch by then.
     while let Ok(Some(Ok(event))) = timeout(RELIST_EVERY + CALL_MAX, changes.next()).await {
-        let is_wanted = match event {
+        match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => take(News::Changed(object)),
             WatchEvent::Deleted(object) => take(News::Gone(object)),
-            WatchEvent::Bookmark(_) => true,
+            WatchEvent::Bookmark(_) => {}
             // The version is too old, most likely.
-            WatchEvent::Error(_) => return Watched::Over,
-        };
-        if !is_wanted {
-            return Watched::Unwanted;
+            WatchEvent::Error(_) => break,
         }
     }
-    Watched::Over
+    Ok(())
 }

@@ -8,7 +8,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use serde_json::{Map, Value};
-use teraslice_core::backend::Role;
+use teraslice_core::backend::{
+    Role,
+    variables::{EX_ID, GENERATION, INCARNATION, JOB_ID, NODE_TYPE, ORDINAL, RUN_DIRECTORY},
+};
 use teraslice_model::{
     id::{ExId, Generation, JobId},
     job::RawJob,
@@ -16,30 +19,8 @@ use teraslice_model::{
 
 use crate::socket;
 
-/// The cluster it belongs to.
-pub const CLUSTER: &str = "TERASLICE_CLUSTER";
-/// Its execution.
-pub const EX_ID: &str = "TERASLICE_EX_ID";
-/// Its job.
-pub const JOB_ID: &str = "TERASLICE_JOB_ID";
-/// The controller object it belongs to.
-pub const GENERATION: &str = "TERASLICE_GENERATION";
-/// What it is: [`WORKER`] or [`CONTROLLER`].
-pub const NODE_TYPE: &str = "NODE_TYPE";
-/// Which of the workers it is.
-pub const ORDINAL: &str = "TERASLICE_ORDINAL";
-/// Tells it from others that hold its place before and after it.
-pub const INCARNATION: &str = "TERASLICE_INCARNATION";
 /// The process that it shall not outlive, if any.
 pub const PARENT: &str = "TERASLICE_PARENT_PID";
-/// Where sockets and job files are.
-pub const RUN_DIRECTORY: &str = "TERASLICE_RUN_DIRECTORY";
-
-/// The value of [`NODE_TYPE`] of a worker.
-pub const WORKER: &str = "worker";
-/// The value of [`NODE_TYPE`] of a controller.
-pub const CONTROLLER: &str = "execution_controller";
-
 /// Why a process cannot find out what it is for.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
@@ -113,7 +94,7 @@ impl Assignment {
     fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ChildError> {
         let text = |name| variable(name).ok_or(ChildError::Missing { name });
         let role = text(NODE_TYPE)?;
-        let role = role_of(&role).ok_or(ChildError::Invalid { name: NODE_TYPE, value: role })?;
+        let role = Role::of_node_type(&role).ok_or(ChildError::Invalid { name: NODE_TYPE, value: role })?;
         Ok(Self {
             ex_id: parse(EX_ID, text(EX_ID)?)?,
             job_id: parse(JOB_ID, text(JOB_ID)?)?,
@@ -175,21 +156,6 @@ pub(crate) fn write_job(run_directory: &Path, ex_id: ExId, job: &Map<String, Val
     fs::rename(part, path)
 }
 
-pub(crate) fn role_of(node_type: &str) -> Option<Role> {
-    match node_type {
-        WORKER => Some(Role::Worker),
-        CONTROLLER => Some(Role::Controller),
-        _ => None,
-    }
-}
-
-pub(crate) const fn node_type(role: Role) -> &'static str {
-    match role {
-        Role::Worker => WORKER,
-        Role::Controller => CONTROLLER,
-    }
-}
-
 fn parse<T: FromStr>(name: &'static str, value: String) -> Result<T, ChildError> {
     value.parse().map_err(|_| ChildError::Invalid { name, value })
 }
@@ -202,7 +168,7 @@ mod tests {
         let value = match name {
             EX_ID | JOB_ID => "01020304-0506-4708-890a-0b0c0d0e0f10",
             GENERATION => "7",
-            NODE_TYPE => WORKER,
+            NODE_TYPE => "worker",
             ORDINAL => "3",
             INCARNATION => "5",
             PARENT => "12",

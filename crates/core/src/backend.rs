@@ -2,6 +2,7 @@
 
 pub mod hints;
 pub mod revisions;
+pub mod variables;
 
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -158,6 +159,23 @@ pub enum Role {
     Controller,
     /// Runs slices.
     Worker,
+}
+
+impl Role {
+    /// Returns the word for it that processes, labels and metrics use: `execution_controller`, `worker`.
+    #[must_use]
+    pub const fn node_type(self) -> &'static str {
+        match self {
+            Self::Controller => "execution_controller",
+            Self::Worker => "worker",
+        }
+    }
+
+    /// Returns what such a word stands for.
+    #[must_use]
+    pub fn of_node_type(word: &str) -> Option<Self> {
+        [Self::Controller, Self::Worker].into_iter().find(|role| role.node_type() == word)
+    }
 }
 
 /// Where an instance stands.

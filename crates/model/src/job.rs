@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use check::{CheckEnvironment, Inspection};
+pub use cluster::CONTROLLER_PORT;
 pub use set::SetError;
 pub use text::{Format, TextError};
 pub use warning::{Deprecation, Subject, Warning};

@@ -210,6 +210,12 @@ impl Config {
         }
     }
 
+    /// Returns the folder that published assets lie in: the first of `assets_directory`.
+    #[must_use]
+    pub fn assets_folder(&self) -> PathBuf {
+        self.assets_directories.first().cloned().unwrap_or_else(|| PathBuf::from("assets"))
+    }
+
     /// Tells whether controllers and workers are pods (`cluster_manager_type: kubernetes`, or `kubernetesV2`).
     #[must_use]
     pub fn is_kubernetes(&self) -> bool {
@@ -220,7 +226,7 @@ impl Config {
     #[must_use]
     pub fn compile_cache(&self) -> Option<PathBuf> {
         let folder = match self.is_kubernetes() && self.kubernetes.assets_volume.is_some() {
-            true => Some(kubernetes::assets_mount(&self.kubernetes).join("cache/teraslice")),
+            true => Some(Path::new(&self.kubernetes.cache_directory()).join("teraslice")),
             false => crate::state::cache_directory(),
         };
         folder.map(|folder| folder.join("wasm"))

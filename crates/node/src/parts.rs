@@ -9,6 +9,7 @@ use std::{
 };
 
 use teraslice_core::{context::Context, plan::Plan, registry::Registry, store::StateStore};
+pub(crate) use teraslice_model::problem::chain;
 use teraslice_model::{
     job::{CheckedJob, Inspection, RawJob, Sandbox, Warning},
     problem::Problem,
@@ -223,12 +224,6 @@ fn part(pointer: &str) -> &str {
 /// Returns the property of a job that a pointer is in.
 fn root(pointer: &str) -> &str {
     pointer.match_indices('/').nth(1).map_or(pointer, |(end, _)| &pointer[..end])
-}
-
-/// Writes an error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Refusals: an HTTP status, and what is wrong in words.
 
-use std::{error::Error, fmt::Display};
+use std::fmt::Display;
 
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode},
@@ -9,7 +9,7 @@ use axum::{
 use serde_json::json;
 use teraslice_api::answer::ErrorBody;
 use teraslice_core::{engine::CommandError, store::StoreError};
-use teraslice_model::problem::Problem;
+use teraslice_model::problem::{Problem, chain};
 
 use crate::{answer, controllers::ControlError, library::LibraryError};
 
@@ -138,18 +138,6 @@ impl From<LibraryError> for Refusal {
             LibraryError::Store(error) => error.into(),
         }
     }
-}
-
-/// Returns an error with everything that has led to it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

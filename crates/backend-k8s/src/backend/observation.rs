@@ -1,7 +1,7 @@
 //! Keeps the cache true: follows Jobs, pods and events, and forgets pods that will never leave by themselves.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -10,10 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{Event, Pod},
-};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Event};
 use kube::api::ListParams;
 use teraslice_core::{
     backend::{BackendError, BackendEvent, hints},
@@ -26,9 +23,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Hints;
 use crate::{
     api::{self, Listed, Objects},
-    cache::Cache,
+    cache::{Cache, Kept},
     labels,
-    seen::{Seen, SeenJob, SeenPod},
+    seen::{Identity, Seen, SeenJob, SeenPod},
     watch::{News, follow},
 };
 
@@ -71,9 +68,13 @@ impl Observation {
         let (jobs, pods, events) = (weak(), weak(), weak());
         let warnings = ListParams::default().fields("type=Warning");
         let all: [BoxFuture<'static, ()>; 4] = [
-            follow(objects.jobs, params.clone(), move |news| take(&jobs, |it| it.hear_jobs(news))).boxed(),
-            follow(objects.pods, params, move |news| take(&pods, |it| it.hear_pods(news))).boxed(),
-            follow(objects.events, warnings, move |news| take(&events, |it| it.hear_event(news))).boxed(),
+            follow(objects.jobs, params.clone(), move |news| {
+                tell(&jobs, |it| it.hear::<SeenJob>("Jobs", news))
+            })
+            .boxed(),
+            follow(objects.pods, params, move |news| tell(&pods, |it| it.hear::<SeenPod>("pods", news)))
+                .boxed(),
+            follow(objects.events, warnings, move |news| tell(&events, |it| it.hear_events(news))).boxed(),
             forget_stuck(weak()).boxed(),
         ];
         for task in all {
@@ -108,8 +109,8 @@ impl Observation {
             api::list(&self.objects.jobs, &self.params),
             api::list(&self.objects.pods, &self.params)
         );
-        self.take_jobs(&jobs?, |_| true);
-        self.take_pods(&pods?, |_| true);
+        self.take(&jobs?, |_: &SeenJob| true);
+        self.take(&pods?, |_: &SeenPod| true);
         self.heard();
         Ok(())
     }
@@ -121,68 +122,41 @@ impl Observation {
         }
     }
 
-    /// Takes in a list of the Jobs in a scope; returns the executions for which something has changed.
-    pub(super) fn take_jobs(
+    /// Takes in a list of the objects in a scope; returns the executions for which something has changed.
+    pub(super) fn take<S: Kept>(
         &self,
-        listed: &Listed<Job>,
-        is_in_scope: impl Fn(&SeenJob) -> bool,
+        listed: &Listed<S::Object>,
+        is_in_scope: impl Fn(&S) -> bool,
     ) -> BTreeSet<ExId> {
-        let (jobs, version) = reduce(listed);
-        self.cache().jobs.replace(jobs, version, is_in_scope)
+        let seen = listed.items.iter().filter_map(S::new).collect();
+        S::of(&mut self.cache()).replace(seen, listed.version.parse().unwrap_or(0), is_in_scope)
     }
 
-    /// Takes in a list of the pods in a scope; returns the executions for which something has changed.
-    pub(super) fn take_pods(
-        &self,
-        listed: &Listed<Pod>,
-        is_in_scope: impl Fn(&SeenPod) -> bool,
-    ) -> BTreeSet<ExId> {
-        let (pods, version) = reduce(listed);
-        self.cache().pods.replace(pods, version, is_in_scope)
-    }
-
-    fn hear_jobs(&self, news: News<Job>) {
-        let changed = match news {
-            News::All(listed) => self.take_jobs(&listed, |_| true),
-            News::Changed(job) => {
-                let job = SeenJob::new(&job);
-                job.and_then(|job| job.ex_id().filter(|_| self.cache().jobs.apply(job))).into_iter().collect()
-            }
-            News::Gone(job) => {
-                let Some(job) = SeenJob::new(&job) else { return };
-                let mut cache = self.cache();
-                cache.jobs.remove(&job.identity.name, &job.identity.uid);
-                cache.troubles.remove(&job.identity.uid);
-                job.ex_id().into_iter().collect()
-            }
-            News::Failed(error) => return self.failed("Jobs", &error),
-        };
-        self.heard();
-        self.changed(changed);
-    }
-
-    fn hear_pods(&self, news: News<Pod>) {
-        let changed = match news {
-            News::All(listed) => self.take_pods(&listed, |_| true),
-            News::Changed(pod) => {
-                let Some(pod) = SeenPod::new(&pod) else { return };
-                // One without an execution too, such as the master's: people see it.
-                let (ex_id, is_new) = (pod.ex_id(), self.cache().pods.apply(pod));
+    /// Hears of Jobs, or of pods: also of one without an execution, such as the master's, as people see it.
+    fn hear<S: Kept>(&self, what: &str, news: News<S::Object>) {
+        let changed: BTreeSet<_> = match news {
+            News::All(listed) => self.take(&listed, |_: &S| true),
+            News::Changed(object) => {
+                let Some(seen) = S::new(&object) else { return };
+                let (ex_id, is_new) = (seen.ex_id(), S::of(&mut self.cache()).apply(seen));
                 ex_id.filter(|_| is_new).into_iter().collect()
             }
-            News::Gone(pod) => {
-                let Some(pod) = SeenPod::new(&pod) else { return };
-                self.cache().pods.remove(&pod.identity.name, &pod.identity.uid);
-                pod.ex_id().into_iter().collect()
+            News::Gone(object) => {
+                let Some(seen) = S::new(&object) else { return };
+                let Identity { name, uid, .. } = seen.identity();
+                let mut cache = self.cache();
+                S::of(&mut cache).remove(name, uid);
+                cache.troubles.remove(uid);
+                seen.ex_id().into_iter().collect()
             }
-            News::Failed(error) => return self.failed("pods", &error),
+            News::Failed(error) => return self.failed(what, &error),
         };
         self.heard();
         self.changed(changed);
     }
 
     /// Keeps why the pods of a Job are not made, or a pod does not start: a quota, a volume that cannot be mounted.
-    fn hear_event(&self, news: News<Event>) {
+    fn hear_events(&self, news: News<Event>) {
         let mut cache = self.cache();
         let events = match news {
             News::All(listed) => {
@@ -193,18 +167,17 @@ impl Observation {
             News::Gone(_) => return,
             News::Failed(error) => return self.failed("events", &error),
         };
-        let mut changed = BTreeSet::new();
-        for event in events {
+        let of_ours = events.into_iter().filter_map(|event| {
             let is_ours = matches!(event.involved_object.kind.as_deref(), Some("Job" | "Pod"));
-            let (Some(uid), Some(message), true) = (event.involved_object.uid, event.message, is_ours) else {
-                continue;
-            };
-            let job = cache.jobs.iter().find(|job| job.identity.uid == uid).and_then(Seen::ex_id);
-            let pod = cache.pods.iter().find(|pod| pod.identity.uid == uid).and_then(Seen::ex_id);
-            changed.extend(job.or(pod));
-            // What it is about may be seen later.
-            cache.troubles.insert(uid, message);
-        }
+            event.involved_object.uid.zip(event.message).filter(|_| is_ours)
+        });
+        // What they are about may be seen later, so all are kept.
+        let news: BTreeMap<_, _> = of_ours.collect();
+        let is_in_news = |identity: &Identity| news.contains_key(&identity.uid);
+        let jobs = cache.jobs.iter().filter(|job| is_in_news(&job.identity)).filter_map(Seen::ex_id);
+        let pods = cache.pods.iter().filter(|pod| is_in_news(&pod.identity)).filter_map(Seen::ex_id);
+        let changed: BTreeSet<_> = jobs.chain(pods).collect();
+        cache.troubles.extend(news);
         drop(cache);
         self.changed(changed);
     }
@@ -223,13 +196,11 @@ impl Observation {
     }
 }
 
-fn reduce<S: Seen>(listed: &Listed<S::Object>) -> (Vec<S>, u64) {
-    (listed.items.iter().filter_map(S::new).collect(), listed.version.parse().unwrap_or(0))
-}
-
-/// Lets an observation hear something; tells whether it is still there.
-fn take(observation: &Weak<Observation>, hear: impl FnOnce(&Observation)) -> bool {
-    observation.upgrade().inspect(|observation| hear(observation)).is_some()
+/// Lets an observation hear something, while it is there.
+fn tell(observation: &Weak<Observation>, hear: impl FnOnce(&Observation)) {
+    if let Some(observation) = observation.upgrade() {
+        hear(&observation);
+    }
 }
 
 /// Deletes pods by force that should have been gone for long.

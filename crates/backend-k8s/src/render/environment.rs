@@ -3,43 +3,23 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
-use teraslice_core::backend::{DesiredExecution, Role};
+use teraslice_core::backend::{
+    DesiredExecution, Role,
+    variables::{
+        CLUSTER, EX_ID, GENERATION, HOST, INCARNATION, JOB_ID, MASTER, NODE_TYPE, ORDINAL, RUN_DIRECTORY,
+        TOKEN_FILE, WORKER_ID,
+    },
+};
 use teraslice_model::job::CheckedJob;
 
-use super::volumes;
 use crate::settings::KubernetesSettings;
 
-/// What a process is: `execution_controller` or `worker`.
-pub const NODE_TYPE: &str = "NODE_TYPE";
-/// The cluster it belongs to.
-pub const CLUSTER: &str = "TERASLICE_CLUSTER";
-/// Its execution.
-pub const EX_ID: &str = "TERASLICE_EX_ID";
-/// Its job.
-pub const JOB_ID: &str = "TERASLICE_JOB_ID";
-/// The generation it belongs to.
-pub const GENERATION: &str = "TERASLICE_GENERATION";
-/// Which of the workers it is; 0 for the controller.
-pub const ORDINAL: &str = "TERASLICE_ORDINAL";
-/// Always 0: pods tell themselves apart by their names.
-pub const INCARNATION: &str = "TERASLICE_INCARNATION";
-/// Where files of a run are.
-pub const RUN_DIRECTORY: &str = "TERASLICE_RUN_DIRECTORY";
-/// The name of a worker, that of its pod.
-pub const WORKER_ID: &str = "TERASLICE_WORKER_ID";
 /// The pod.
-pub const POD_NAME: &str = "POD_NAME";
+const POD_NAME: &str = "POD_NAME";
 /// The address of the pod.
-pub const POD_IP: &str = "POD_IP";
-/// Where others reach the process.
-pub const HOST: &str = "TERASLICE_HOST";
-/// The URL of the master.
-pub const MASTER: &str = "TERASLICE_MASTER";
-/// The file with the token by which the pod shows who it is; it is renewed in place.
-pub const TOKEN_FILE: &str = "TERASLICE_TOKEN_FILE";
-
+const POD_IP: &str = "POD_IP";
 /// What neither a job nor the cluster may set.
-pub const RESERVED: [&str; 14] = [
+pub(crate) const RESERVED: [&str; 14] = [
     NODE_TYPE,
     CLUSTER,
     EX_ID,
@@ -70,12 +50,8 @@ pub(super) fn variables(
     settings: &KubernetesSettings,
     role: Role,
 ) -> Vec<EnvVar> {
-    let node_type = match role {
-        Role::Controller => "execution_controller",
-        Role::Worker => "worker",
-    };
     let mut all = vec![
-        value(NODE_TYPE, node_type),
+        value(NODE_TYPE, role.node_type()),
         value(CLUSTER, &settings.cluster),
         value(EX_ID, &desired.ex_id.to_string()),
         value(JOB_ID, &desired.job_id.to_string()),
@@ -100,12 +76,10 @@ pub(super) fn variables(
 
 /// Returns what the job and the cluster set, the job's in front, and the defaults; none of it is reserved.
 pub(crate) fn given(job: &CheckedJob, settings: &KubernetesSettings) -> BTreeMap<String, String> {
-    // On the shared volume the master has compiled them already.
-    let cache = match settings.assets_volume {
-        Some(_) => format!("{}/cache", volumes::assets_directory(settings)),
-        None => "/tmp/cache".to_owned(),
-    };
-    let mut all = BTreeMap::from([(HOME.0.to_owned(), HOME.1.to_owned()), (CACHE.to_owned(), cache)]);
+    let mut all = BTreeMap::from([
+        (HOME.0.to_owned(), HOME.1.to_owned()),
+        (CACHE.to_owned(), settings.cache_directory()),
+    ]);
     let given = settings.env_vars.iter().chain(&job.env_vars);
     all.extend(given.map(|(name, value)| (name.clone(), value.clone())));
     all.retain(|name, _| !RESERVED.contains(&name.as_str()));

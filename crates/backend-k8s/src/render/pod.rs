@@ -8,10 +8,9 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use teraslice_core::backend::{DesiredExecution, Role};
+use teraslice_model::job::CONTROLLER_PORT;
 
-use super::{
-    CONTAINER, CONTROLLER_PORT, CONTROLLER_PORT_NAME, environment, overlay, placement, resources, volumes,
-};
+use super::{CONTAINER, CONTROLLER_PORT_NAME, environment, overlay, placement, resources, volumes};
 use crate::{ports, settings::KubernetesSettings};
 
 /// The user and group of the image.

@@ -21,8 +21,6 @@ pub(crate) const EPHEMERAL_DIRECTORY: &str = "/ephemeral0";
 pub(crate) const TEMPORARY_DIRECTORY: &str = "/tmp";
 /// The folder of the pod's token.
 const IDENTITY_DIRECTORY: &str = "/var/run/secrets/teraslice";
-/// The working directory of the image.
-const WORKING_DIRECTORY: &str = "/app";
 
 /// The key of the config map, and the name of its file.
 pub(crate) const CONFIG_FILE: &str = "teraslice.yaml";
@@ -61,7 +59,7 @@ pub(super) fn mounts(job: &CheckedJob, settings: &KubernetesSettings) -> Vec<Vol
         mount("identity", IDENTITY_DIRECTORY, true),
         mount("tmp", TEMPORARY_DIRECTORY, false),
         // The master alone writes to a shared volume.
-        mount("assets", &assets_directory(settings), settings.assets_volume.is_some()),
+        mount("assets", &settings.assets_path(), settings.assets_volume.is_some()),
     ];
     let claims = claims(job);
     all.extend(job.resources.volumes.iter().filter_map(|volume| {
@@ -72,16 +70,6 @@ pub(super) fn mounts(job: &CheckedJob, settings: &KubernetesSettings) -> Vec<Vol
         all.push(mount("ephemeral-volume", EPHEMERAL_DIRECTORY, false));
     }
     all
-}
-
-/// Returns the folder of assets in a pod: relative ones lie below the working directory of the image.
-pub(crate) fn assets_directory(settings: &KubernetesSettings) -> String {
-    let directory = &settings.assets_directory;
-    if directory.starts_with('/') {
-        normalized(directory)
-    } else {
-        normalized(&format!("{WORKING_DIRECTORY}/{directory}"))
-    }
 }
 
 /// Returns an absolute path without empty steps, `.` and `..`.
@@ -182,7 +170,7 @@ mod tests {
         ] {
             let mut settings = KubernetesSettings::new("c");
             settings.assets_directory = directory.to_owned();
-            assert_eq!(assets_directory(&settings), found, "{directory:?}");
+            assert_eq!(settings.assets_path(), found, "{directory:?}");
         }
     }
 

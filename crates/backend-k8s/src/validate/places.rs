@@ -6,15 +6,14 @@ use super::Findings;
 use crate::{
     names,
     render::volumes::{
-        CONFIG_DIRECTORY, EPHEMERAL_DIRECTORY, SECRETS_DIRECTORY, TEMPORARY_DIRECTORY, assets_directory,
-        normalized,
+        CONFIG_DIRECTORY, EPHEMERAL_DIRECTORY, SECRETS_DIRECTORY, TEMPORARY_DIRECTORY, normalized,
     },
     settings::KubernetesSettings,
 };
 
 /// Checks the volumes of a job, name and place.
 pub(super) fn check(job: &CheckedJob, settings: &KubernetesSettings, findings: &mut Findings) {
-    let assets = assets_directory(settings);
+    let assets = settings.assets_path();
     let reserved = [CONFIG_DIRECTORY, &assets, EPHEMERAL_DIRECTORY, TEMPORARY_DIRECTORY, SECRETS_DIRECTORY];
     let mut taken: Vec<String> = Vec::new();
     for (index, volume) in job.resources.volumes.iter().enumerate() {

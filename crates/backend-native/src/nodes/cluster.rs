@@ -30,7 +30,7 @@ use super::{
     message::{Hello, Place, ProcessKey, ProcessSpec, ToNode},
     view::{ActiveProcess, NodeState, NodeView},
 };
-use crate::{child, limits::Allowance};
+use crate::limits::Allowance;
 
 /// The wall clock's milliseconds lie above so many bits of a counter.
 const INCARNATION_SHIFT: u32 = 16;
@@ -216,7 +216,7 @@ impl Cluster {
             if let Some(node) = &process.node {
                 active.entry(node).or_default().push(ActiveProcess {
                     worker_id: process.worker_id,
-                    assignment: child::node_type(place.role),
+                    assignment: place.role.node_type(),
                     pid: process.pid,
                     ex_id: place.ex_id,
                     job_id: process.job_id,

@@ -150,7 +150,7 @@ impl ProcessKey {
 /// `EX_ID/ROLE-ORDINAL/INCARNATION`.
 impl fmt::Display for ProcessKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let role = crate::child::node_type(self.role);
+        let role = self.role.node_type();
         write!(f, "{}/{role}-{}/{}", self.ex_id, self.ordinal, self.incarnation)
     }
 }

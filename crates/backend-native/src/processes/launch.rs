@@ -13,6 +13,7 @@ use std::{
 };
 
 use rustix::process::getuid;
+use teraslice_core::backend::variables;
 use teraslice_model::id::JobId;
 
 use crate::{
@@ -51,14 +52,14 @@ pub(super) fn command(cluster: &str, order: &Order<'_>, template: &ProcessTempla
     command.envs(order.environment);
     command.envs(template.environment.iter().map(|(name, value)| (name, value)));
     command
-        .env(child::CLUSTER, cluster)
-        .env(child::EX_ID, key.ex_id.to_string())
-        .env(child::JOB_ID, order.job_id.to_string())
-        .env(child::GENERATION, key.generation.to_string())
-        .env(child::NODE_TYPE, child::node_type(key.role))
-        .env(child::ORDINAL, key.ordinal.to_string())
-        .env(child::INCARNATION, key.incarnation.to_string())
-        .env(child::RUN_DIRECTORY, &template.run_directory)
+        .env(variables::CLUSTER, cluster)
+        .env(variables::EX_ID, key.ex_id.to_string())
+        .env(variables::JOB_ID, order.job_id.to_string())
+        .env(variables::GENERATION, key.generation.to_string())
+        .env(variables::NODE_TYPE, key.role.node_type())
+        .env(variables::ORDINAL, key.ordinal.to_string())
+        .env(variables::INCARNATION, key.incarnation.to_string())
+        .env(variables::RUN_DIRECTORY, &template.run_directory)
         .process_group(0);
     match order.life {
         Life::Bound => command.env(child::PARENT, process::id().to_string()),
@@ -71,7 +72,7 @@ pub(super) fn command(cluster: &str, order: &Order<'_>, template: &ProcessTempla
         }
         Output::Files(directory) => {
             fs::create_dir_all(directory)?;
-            let name = format!("{}-{}-{}.log", key.ex_id, child::node_type(key.role), key.ordinal);
+            let name = format!("{}-{}-{}.log", key.ex_id, key.role.node_type(), key.ordinal);
             let file = OpenOptions::new().create(true).append(true).open(directory.join(name))?;
             command.stdout(file.try_clone()?).stderr(file);
         }

@@ -3,10 +3,10 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use rustix::process::Pid;
-use teraslice_core::backend::InstanceId;
+use teraslice_core::backend::{InstanceId, Role, variables};
 use teraslice_model::id::{Generation, JobId};
 
-use crate::{child, nodes::message::ProcessKey};
+use crate::nodes::message::ProcessKey;
 
 /// The kernel tells times in hundredths of a second, whatever its own clock runs at.
 const TICKS_PER_SECOND: u64 = 100;
@@ -91,7 +91,7 @@ pub(crate) fn scan(cluster: &str) -> io::Result<Vec<Found>> {
 fn find(pid: Pid, cluster: &str) -> Option<Found> {
     let environment = fs::read(proc(pid).join("environ")).ok()?;
     let variable = |name: &str| variable(&environment, name);
-    if variable(child::CLUSTER) != Some(cluster) {
+    if variable(variables::CLUSTER) != Some(cluster) {
         return None;
     }
     let stat = stat(pid).ok().flatten()?;
@@ -100,14 +100,14 @@ fn find(pid: Pid, cluster: &str) -> Option<Found> {
         return None;
     }
     let key = ProcessKey {
-        ex_id: variable(child::EX_ID)?.parse().ok()?,
-        generation: Generation(variable(child::GENERATION)?.parse().ok()?),
-        role: child::role_of(variable(child::NODE_TYPE)?)?,
-        ordinal: variable(child::ORDINAL)?.parse().ok()?,
-        incarnation: variable(child::INCARNATION)?.parse().ok()?,
+        ex_id: variable(variables::EX_ID)?.parse().ok()?,
+        generation: Generation(variable(variables::GENERATION)?.parse().ok()?),
+        role: Role::of_node_type(variable(variables::NODE_TYPE)?)?,
+        ordinal: variable(variables::ORDINAL)?.parse().ok()?,
+        incarnation: variable(variables::INCARNATION)?.parse().ok()?,
     };
     let process = ProcessId { number: pid.as_raw_pid(), start: stat.start };
-    Some(Found { process, key, job_id: variable(child::JOB_ID)?.parse().ok()? })
+    Some(Found { process, key, job_id: variable(variables::JOB_ID)?.parse().ok()? })
 }
 
 fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a str> {

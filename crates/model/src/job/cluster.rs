@@ -9,8 +9,8 @@ use super::{
     warning::Subject,
 };
 
-/// The port of the execution controller, which no job may open once more.
-const CONTROLLER_PORT: u16 = 45_680;
+/// The port of an execution controller that has an address of its own; no job may open it once more.
+pub const CONTROLLER_PORT: u16 = 45_680;
 
 /// Reads everything that a job asks of the cluster.
 pub(super) fn resources(fields: &mut Fields<'_>, environment: &CheckEnvironment) -> Resources {

@@ -20,6 +20,7 @@ use futures::{
 };
 use teraslice_core::context::Context;
 use teraslice_model::{job::Sandbox, problem::Problem};
+use teraslice_rpc::Peer;
 use teraslice_runtime_wasm::bundle::{Digests, identify, is_id};
 use ureq::{
     Agent,
@@ -184,6 +185,17 @@ struct Inner {
 }
 
 impl NodeAssets {
+    /// Opens the folder of the configuration, for what comes from this master.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be used.
+    pub fn from_master(parts: &Parts, master: &Peer, context: &Context) -> io::Result<Self> {
+        let options = CacheOptions::new(parts.config().assets_folder(), &master.endpoint);
+        let options = CacheOptions { ca_pem: master.ca_pem.clone(), ..options };
+        Self::open(options, parts.clone(), context.clone())
+    }
+
     /// Opens the folder, which is made if need be, and removes what a dead process has left half done.
     ///
     /// # Errors

@@ -53,6 +53,7 @@ use super::{
     identity::{self, IdentityError},
     listener::MasterListener,
     metrics,
+    node::machine,
     shutdown::Shutdown,
 };
 use crate::{
@@ -138,7 +139,6 @@ impl Master {
     /// # Errors
     ///
     /// See [`MasterError`].
-    #[expect(clippy::too_many_lines, reason = "the order of a start, from top to bottom")]
     pub async fn start(
         parts: &Parts,
         state_directory: &Path,
@@ -148,15 +148,8 @@ impl Master {
         let config = parts.config();
         fs::create_dir_all(state_directory)
             .map_err(|source| MasterError::File { path: state_directory.to_owned(), source })?;
-        let pods = match config.is_kubernetes() {
-            true => Some(Kubernetes::new(config.kubernetes.clone(), k8s::client().await?, context.clone())),
-            false => None,
-        };
         // Before anything is touched that another master may have open.
-        let leadership = match &pods {
-            Some(pods) => Some(pods.lead(holder()).await),
-            None => None,
-        };
+        let (pods, leadership) = lead(config, context).await?.unzip();
         let store = parts.state(state_directory, context).await?;
         let key = identity::cluster_key(config, state_directory)?;
         let options = ControllersOptions {
@@ -169,27 +162,15 @@ impl Master {
             false => None,
         };
         let dress = Dress { key: key.clone(), bundle_token, authority: authority(config, state_directory)? };
-        let mut options = EngineOptions::new(config.check_environment());
-        options.term = match &leadership {
-            Some(leadership) => leadership.term(),
-            None => next_term(state_directory)?,
-        };
-        options.patience.drain_grace = config.shutdown_timeout;
-        options.patience.stop_max = config.shutdown_timeout;
-        options.patience.start_max = config.start_timeout;
+        let options = engine_options(config, leadership.as_ref(), state_directory)?;
         let shared = Arc::clone(&store);
         let engaged = match pods {
             Some(pods) => engaged::on_kubernetes(pods, dress, options, shared, context),
             None => engaged::on_nodes(config, state_directory, has_node, dress, options, shared, context),
         };
         let Engaged { engine, running, view, nodes, introduce } = engaged;
-        let library = DiskLibrary::open(
-            LibraryOptions::new(assets_folder(config)),
-            parts.clone(),
-            Arc::clone(&store),
-            context.clone(),
-        )
-        .await?;
+        let shelves = LibraryOptions::new(config.assets_folder());
+        let library = DiskLibrary::open(shelves, parts.clone(), Arc::clone(&store), context.clone()).await?;
         let checker = JobChecker::new(parts.clone(), context.clone(), Arc::clone(&store));
         let readiness = Readiness::default();
         let services = Services {
@@ -281,10 +262,32 @@ fn authority(config: &Config, state_directory: &Path) -> Result<Option<Authority
     }
 }
 
-/// Returns the name by which this master holds the lease of its cluster: no other process has it.
-fn holder() -> String {
-    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{machine}_{}_{}", std::process::id(), uuid::Uuid::new_v4())
+/// Reaches the Kubernetes cluster, if that is the backend, and waits until no other master leads there.
+async fn lead(config: &Config, context: &Context) -> Result<Option<(Kubernetes, Leadership)>, MasterError> {
+    if !config.is_kubernetes() {
+        return Ok(None);
+    }
+    let pods = Kubernetes::new(config.kubernetes.clone(), k8s::client().await?, context.clone());
+    // No other process has this name.
+    let holder = format!("{}_{}_{}", machine(), std::process::id(), uuid::Uuid::new_v4());
+    let leadership = pods.lead(holder).await;
+    Ok(Some((pods, leadership)))
+}
+
+fn engine_options(
+    config: &Config,
+    leadership: Option<&Leadership>,
+    state_directory: &Path,
+) -> Result<EngineOptions, MasterError> {
+    let mut options = EngineOptions::new(config.check_environment());
+    options.term = match leadership {
+        Some(leadership) => leadership.term(),
+        None => next_term(state_directory)?,
+    };
+    options.patience.drain_grace = config.shutdown_timeout;
+    options.patience.stop_max = config.shutdown_timeout;
+    options.patience.start_max = config.start_timeout;
+    Ok(options)
 }
 
 /// Counts the masters that have led this cluster.
@@ -300,10 +303,6 @@ fn next_term(state_directory: &Path) -> Result<Term, MasterError> {
     let part = path.with_extension("part");
     fs::write(&part, term.0.to_string()).and_then(|()| fs::rename(&part, &path)).map_err(failed)?;
     Ok(term)
-}
-
-fn assets_folder(config: &Config) -> PathBuf {
-    config.assets_directories.first().cloned().unwrap_or_else(|| PathBuf::from("assets"))
 }
 
 fn server_options(config: &Config) -> ServerOptions {

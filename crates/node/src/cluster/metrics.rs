@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use axum::{Router, http::header::CONTENT_TYPE, routing::get};
 use teraslice_backend_native::child::Assignment;
 use teraslice_core::{
-    backend::Role,
     context::Context,
     link::{FromWorker, LinkClosed, Outcome, ToWorker, WorkerLink},
 };
@@ -93,10 +92,7 @@ pub(super) fn serve_at(context: &Context, port: u16, router: Router) -> DropGuar
 
 /// Writes the labels that all series of a process have.
 fn labels(config: &ClusterConfig, job: &CheckedJob, assignment: &Assignment) -> String {
-    let assigned = match assignment.role {
-        Role::Controller => "execution_controller",
-        Role::Worker => "worker",
-    };
+    let assigned = assignment.role.node_type();
     let pairs = [
         ("assignment", assigned.to_owned()),
         ("ex_id", assignment.ex_id.to_string()),

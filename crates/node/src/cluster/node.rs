@@ -16,16 +16,22 @@ use teraslice_backend_native::{
         message::{FromNode, ProcessSpec, ToNode},
     },
 };
-use teraslice_core::{backend::BackendError, context::Context};
+use teraslice_core::{
+    backend::{
+        BackendError,
+        variables::{HOST, MASTER},
+    },
+    context::Context,
+};
 use teraslice_rpc::{ConnectError, Duplex, Peer, node::connect, secret::Secret};
 
 use super::{
     identity::{self, IdentityError},
-    process::{HOST, MASTER, Pauses},
+    process::Pauses,
     shutdown::Shutdown,
 };
 use crate::{
-    assets::cache::{CacheOptions, NodeAssets},
+    assets::cache::NodeAssets,
     config::Config,
     parts::{Parts, chain},
 };
@@ -191,12 +197,8 @@ fn prepare(
     bundle_token: Arc<Mutex<Option<String>>>,
     context: &Context,
 ) -> Result<teraslice_backend_native::nodes::agent::Prepare, NodeError> {
-    let folder =
-        parts.config().assets_directories.first().cloned().unwrap_or_else(|| PathBuf::from("assets"));
-    let options =
-        CacheOptions { ca_pem: master.ca_pem.clone(), ..CacheOptions::new(folder.clone(), &master.endpoint) };
-    let assets = NodeAssets::open(options, parts.clone(), context.clone())
-        .map_err(|source| NodeError::Assets { path: folder, source })?;
+    let assets = NodeAssets::from_master(parts, master, context)
+        .map_err(|source| NodeError::Assets { path: parts.config().assets_folder(), source })?;
     Ok(Arc::new(move |spec: Arc<ProcessSpec>| {
         let assets = assets.clone();
         let token = bundle_token.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -208,7 +210,7 @@ fn prepare(
 }
 
 /// Returns the name of this machine.
-fn machine() -> String {
+pub(super) fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

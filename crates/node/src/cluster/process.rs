@@ -8,8 +8,15 @@ use teraslice_backend_native::{
     child::{Assignment, ChildError},
     socket::SECRET,
 };
-use teraslice_core::{context::Context, execution::ControllerError};
-use teraslice_model::{job::RawJob, problem::Problem};
+use teraslice_core::{
+    backend::variables::{HOST, MASTER},
+    context::Context,
+    execution::ControllerError,
+};
+use teraslice_model::{
+    job::{CONTROLLER_PORT, RawJob},
+    problem::Problem,
+};
 use teraslice_rpc::{ConnectError, Peer, link::ListenError, secret::Secret};
 
 use super::identity::{self, IdentityError};
@@ -19,14 +26,6 @@ use crate::{
     exit_code, logging,
     parts::{Parts, Prepared},
 };
-
-/// The variable that names the URL of the master.
-pub(super) const MASTER: &str = "TERASLICE_MASTER";
-/// The variable that names the host at which others reach this process.
-pub(super) const HOST: &str = "TERASLICE_HOST";
-
-/// The port of a controller in a pod, which nobody else is in.
-const POD_PORT: u16 = 45_680;
 
 /// The first pause before something is tried again; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -175,7 +174,7 @@ impl Member {
                 let secret = Secret::from_text(introduction.secret);
                 let told = Told { secret, job: RawJob(introduction.job), identity: introduction.identity };
                 // Workers may wait for a machine, an image, or their turn; the master tells people which it is.
-                (told, POD_PORT..=POD_PORT, Duration::MAX)
+                (told, CONTROLLER_PORT..=CONTROLLER_PORT, Duration::MAX)
             }
             None => {
                 let secret = Secret::from_text(variable(SECRET)?);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use teraslice_core::{
+    backend::variables::WORKER_ID,
     context::Context,
     control::Hello,
     worker::{Worker, WorkerEnd, WorkerOptions},
@@ -30,9 +31,6 @@ use crate::{
 
 /// A controller that was told to leave is succeeded within this, or there is nothing left to do.
 const SUCCESSOR_MAX: Duration = Duration::from_secs(15);
-/// The variable that names a worker; without it its place does.
-const WORKER_ID: &str = "TERASLICE_WORKER_ID";
-
 /// A controller that has just moved is tried this long before it is looked up again.
 const TRY_MAX: Duration = Duration::from_secs(2);
 

@@ -10,9 +10,6 @@ use super::{
     values::{Set, flag, names, text, whole},
 };
 
-/// Where an image keeps what is named by a relative path.
-const WORKING_DIRECTORY: &str = "/app";
-
 /// Reads what pods are made with. Times and variables are added by who knows them.
 pub(super) fn settings(ours: &Set<'_>, cluster: &ClusterConfig, report: &mut Report) -> KubernetesSettings {
     let defaults = KubernetesSettings::new(&cluster.name);
@@ -45,11 +42,6 @@ pub(super) fn settings(ours: &Set<'_>, cluster: &ClusterConfig, report: &mut Rep
         master_url: cluster.master_url(),
         ..defaults
     }
-}
-
-/// Returns the folder that assets are mounted at in a pod.
-pub(super) fn assets_mount(settings: &KubernetesSettings) -> std::path::PathBuf {
-    std::path::Path::new(WORKING_DIRECTORY).join(&settings.assets_directory)
 }
 
 fn number(value: &Value) -> Option<f64> {

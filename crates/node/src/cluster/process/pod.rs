@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-use teraslice_core::context::Context;
+use teraslice_core::{backend::variables::TOKEN_FILE, context::Context};
 use teraslice_rpc::{
     ConnectError, Peer,
     introduce::{Introduction, introduce},
@@ -12,12 +12,9 @@ use tokio::time::timeout;
 
 use super::{Pauses, ProcessError};
 use crate::{
-    assets::cache::{CacheOptions, NodeAssets},
+    assets::cache::NodeAssets,
     parts::{Parts, chain},
 };
-
-/// The variable that names the file with the token of this pod; only pods have it.
-const TOKEN_FILE: &str = "TERASLICE_TOKEN_FILE";
 
 /// Returns the file with the token of this pod, if this process is in one.
 pub(super) fn token_file() -> Option<PathBuf> {
@@ -78,11 +75,11 @@ async fn fetch(
     let ids = ids.into_iter().flatten().filter_map(|id| id.as_str());
     let is_here = |id: &str| folders.iter().any(|folder| folder.join(format!("{id}.zip")).is_file());
     let missing: Vec<_> = ids.filter(|id| !is_here(id)).map(str::to_owned).collect();
-    let (false, Some(folder)) = (missing.is_empty(), folders.first()) else { return Ok(()) };
-    let options =
-        CacheOptions { ca_pem: master.ca_pem.clone(), ..CacheOptions::new(folder.clone(), &master.endpoint) };
-    let assets = NodeAssets::open(options, parts.clone(), context.clone())
-        .map_err(|source| ProcessError::Assets { path: folder.clone(), source })?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let assets = NodeAssets::from_master(parts, master, context)
+        .map_err(|source| ProcessError::Assets { path: parts.config().assets_folder(), source })?;
     let fetched = assets.ensure(&missing, introduction.bundle_token.as_deref()).await;
     fetched.map_err(ProcessError::Fetch)
 }
