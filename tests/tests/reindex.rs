@@ -164,7 +164,7 @@ fn a_cluster_with_its_state_on_the_server_copies_an_index_through_faults() {
     cluster.await_nodes(1);
 
     server.kill();
-    std::thread::sleep(Duration::from_secs(20));
+    std::thread::sleep(Duration::from_secs(60));
     server.start_again();
     cluster.wait("the execution to complete", COPY_MAX, |cluster| {
         let answer = cluster.request("GET", &format!("/v1/ex/{ex_id}"), None);
