@@ -1,8 +1,11 @@
 //! The laws of a cluster backend, one function each; every implementation runs all of them.
 
-use std::{collections::BTreeSet, future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    any::Any, collections::BTreeSet, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll,
+    time::Duration,
+};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use teraslice_model::{
     id::{ExId, Generation, JobId, Term},
@@ -41,29 +44,68 @@ pub trait Cluster {
     fn ready(&self, instances: &[Instance]) -> impl Future<Output = ()>;
 }
 
-/// Checks every law, each on a fresh cluster.
-///
-/// # Panics
-///
-/// When the backend breaks a law.
-pub async fn run<C: Cluster>(make: impl AsyncFn() -> C) {
-    ensures_twice_as_once(Bench::new(make().await).await).await;
-    shows_what_was_accepted(Bench::new(make().await).await).await;
-    scales_up_and_down(Bench::new(make().await).await).await;
-    keeps_executions_apart(Bench::new(make().await).await).await;
-    refuses_a_stale_revision(Bench::new(make().await).await).await;
-    fences_an_earlier_term(Bench::new(make().await).await).await;
-    retires_nothing_at_once(Bench::new(make().await).await).await;
-    drains_those_who_are_willing(Bench::new(make().await).await).await;
-    kills_those_who_are_not(Bench::new(make().await).await).await;
-    kills_at_once_when_asked(Bench::new(make().await).await).await;
-    replaces_an_earlier_generation(Bench::new(make().await).await).await;
-    retires_no_later_generation(Bench::new(make().await).await).await;
-    lets_a_second_handle_adopt(Bench::new(make().await).await).await;
-    begins_events_with_a_resync(Bench::new(make().await).await).await;
-    hints_at_changes(Bench::new(make().await).await).await;
-    survives_calls_that_are_given_up(Bench::new(make().await).await).await;
-    terminates_everything(Bench::new(make().await).await).await;
+/// How a backend keeps a law.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The law, as a sentence without its subject.
+    pub law: &'static str,
+    /// What is wrong; absent: the law is kept.
+    pub broken: Option<String>,
+}
+
+macro_rules! laws {
+    ($($law:ident),+ $(,)?) => {
+        /// The names of all laws.
+        pub const LAWS: &[&str] = &[$(stringify!($law)),+];
+
+        /// Checks every law, each on a fresh cluster.
+        ///
+        /// # Panics
+        ///
+        /// When the backend breaks a law.
+        pub async fn run<C: Cluster>(make: impl AsyncFn() -> C) {
+            $($law(Bench::new(make().await).await).await;)+
+        }
+
+        /// Checks one law on a fresh cluster; none of that name: nothing.
+        pub async fn check<C: Cluster>(law: &str, make: impl AsyncFn() -> C) -> Option<Verdict> {
+            match law {
+                $(stringify!($law) => {
+                    let checked = async { $law(Bench::new(make().await).await).await };
+                    let broken = AssertUnwindSafe(Box::pin(checked)).catch_unwind().await.err();
+                    let broken = broken.map(|panic| words(panic.as_ref()).to_owned());
+                    Some(Verdict { law: stringify!($law), broken })
+                })+
+                _ => None,
+            }
+        }
+    };
+}
+
+laws! {
+    ensures_twice_as_once,
+    shows_what_was_accepted,
+    scales_up_and_down,
+    keeps_executions_apart,
+    refuses_a_stale_revision,
+    fences_an_earlier_term,
+    retires_nothing_at_once,
+    drains_those_who_are_willing,
+    kills_those_who_are_not,
+    kills_at_once_when_asked,
+    replaces_an_earlier_generation,
+    retires_no_later_generation,
+    lets_a_second_handle_adopt,
+    begins_events_with_a_resync,
+    hints_at_changes,
+    survives_calls_that_are_given_up,
+    terminates_everything,
+}
+
+/// Returns what a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it panicked")
 }
 
 async fn ensures_twice_as_once<C: Cluster>(bench: Bench<C>) {

@@ -1,0 +1,7 @@
+//! The wrong backends as a process.
+
+mod backend;
+
+use backend::Wrong;
+
+teraslice_plugin_sdk::serve_stdio!(Wrong);
