@@ -139,7 +139,8 @@ impl Shared {
     /// Says that an answer was understood but cannot be true.
     fn refuse_answer(&self, method: Method, what: &str) -> BackendError {
         let name = &self.link.options().name;
-        let reason = format!("the answer of the cluster backend {name} to {} cannot be true: {what}", method.name());
+        let reason =
+            format!("the answer of the cluster backend {name} to {} cannot be true: {what}", method.name());
         self.health.degrade(format!("{reason} (report it to who has made it)"));
         BackendError::Unavailable { reason, retry_after: None }
     }

@@ -11,9 +11,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use teraslice_core::backend::BackendEvent;
-use teraslice_plugin_sdk::message::{
-    ErrorObject, Event, Log, LogLevel, MESSAGE_LEN_MAX, Method,
-};
+use teraslice_plugin_sdk::message::{ErrorObject, Event, Log, LogLevel, MESSAGE_LEN_MAX, Method};
 use tokio::{
     sync::{broadcast, oneshot},
     time::timeout,
@@ -199,7 +197,9 @@ impl Inbox {
         let event = serde_json::from_slice::<Event>(bytes).map_err(|error| error.to_string());
         let hint = event.and_then(|event| match event.ex_id {
             None => Ok(BackendEvent::Resync),
-            Some(ex_id) => ex_id.parse().map(BackendEvent::Changed).map_err(|_| format!("no ex_id: {ex_id:?}")),
+            Some(ex_id) => {
+                ex_id.parse().map(BackendEvent::Changed).map_err(|_| format!("no ex_id: {ex_id:?}"))
+            }
         });
         match hint {
             Ok(hint) => self.hint(hint),

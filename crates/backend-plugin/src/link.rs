@@ -13,9 +13,7 @@ use teraslice_model::{
 };
 use teraslice_plugin_sdk::{
     Capabilities,
-    message::{
-        AdoptParams, Description, HandshakeParams, MAGIC, Method, PROTOCOL, StartParams, code,
-    },
+    message::{AdoptParams, Description, HandshakeParams, MAGIC, Method, PROTOCOL, StartParams, code},
 };
 use tokio::{
     sync::{Mutex, OnceCell, broadcast, watch},

@@ -10,9 +10,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use teraslice_core::context::Context;
-use teraslice_plugin_sdk::message::{
-    CANCEL, CancelParams, EVENT, ErrorObject, LOG, MESSAGE_LEN_MAX, Method,
-};
+use teraslice_plugin_sdk::message::{CANCEL, CancelParams, EVENT, ErrorObject, LOG, MESSAGE_LEN_MAX, Method};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
@@ -92,7 +90,9 @@ impl Carrier for Process {
         let line = [head.as_bytes(), params, b"}\n"].concat();
         self.out.try_send(line).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => CallError::Busy,
-            mpsc::error::TrySendError::Closed(_) => CallError::Gone("its standard input is closed".to_owned()),
+            mpsc::error::TrySendError::Closed(_) => {
+                CallError::Gone("its standard input is closed".to_owned())
+            }
         })
     }
 
@@ -173,8 +173,8 @@ async fn read(stdout: ChildStdout, inbox: Arc<Inbox>, kill: watch::Sender<Option
 }
 
 fn take(line: &[u8], inbox: &Inbox) -> Result<(), String> {
-    let line: Line =
-        serde_json::from_slice(line).map_err(|error| format!("a line of its output is no message: {error}"))?;
+    let line: Line = serde_json::from_slice(line)
+        .map_err(|error| format!("a line of its output is no message: {error}"))?;
     let params = line.params.as_ref().map_or("null", |params| params.get()).as_bytes();
     match (line.id, line.method.as_deref()) {
         (Some(id), None) => {
@@ -202,7 +202,10 @@ async fn listen(stderr: ChildStderr, last_words: Arc<Mutex<String>>, context: Co
         let now: Instant = context.now();
         if now.duration_since(second) >= Duration::from_secs(1) {
             if count > STDERR_LINES_MAX {
-                tracing::warn!(lines = count - STDERR_LINES_MAX, "lines of a cluster backend were not logged");
+                tracing::warn!(
+                    lines = count - STDERR_LINES_MAX,
+                    "lines of a cluster backend were not logged"
+                );
             }
             (second, count) = (now, 0);
         }

@@ -22,7 +22,9 @@ impl Schema {
     /// Lists what is wrong with a document that stands at `pointer`.
     pub(crate) fn problems(&self, pointer: &str, document: &Value) -> Vec<Problem> {
         let errors = self.0.iter_errors(document).take(PROBLEMS_MAX);
-        errors.map(|error| Problem::new(format!("{pointer}{}", error.instance_path()), error.to_string())).collect()
+        errors
+            .map(|error| Problem::new(format!("{pointer}{}", error.instance_path()), error.to_string()))
+            .collect()
     }
 }
 

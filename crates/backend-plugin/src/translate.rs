@@ -28,11 +28,7 @@ pub(crate) fn desired(desired: &DesiredExecution, options: &PluginOptions) -> me
 }
 
 /// Reads what exists; says what cannot be true of it.
-pub(crate) fn snapshot(
-    told: message::Snapshot,
-    scope: Scope,
-    asked: Timestamp,
-) -> Result<Snapshot, String> {
+pub(crate) fn snapshot(told: message::Snapshot, scope: Scope, asked: Timestamp) -> Result<Snapshot, String> {
     // What is as of later than the question would prove more than it can.
     let as_of = told.as_of_ms.map_or(asked, Timestamp::from_millis).min(asked);
     let mut ids = BTreeSet::new();
@@ -56,8 +52,7 @@ fn instance(it: message::Instance, asked: Timestamp) -> Result<Instance, String>
     if it.id.is_empty() {
         return Err("an instance has no id".to_owned());
     }
-    let ex_id =
-        it.ex_id.parse().map_err(|_| format!("the ex_id of {} is no UUID: {:?}", it.id, it.ex_id))?;
+    let ex_id = it.ex_id.parse().map_err(|_| format!("the ex_id of {} is no UUID: {:?}", it.id, it.ex_id))?;
     Ok(Instance {
         id: InstanceId(it.id),
         ex_id,

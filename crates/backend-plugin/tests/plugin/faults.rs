@@ -98,7 +98,9 @@ async fn starts_a_process_that_has_ended_again() {
     assert!(degraded(&backend).is_some());
     // Not at once: there is a pause.
     let refused = backend.observe(Scope::Cluster).await.unwrap_err();
-    assert!(matches!(refused, BackendError::Unavailable { retry_after: Some(pause), .. } if pause <= Duration::from_secs(1)));
+    assert!(
+        matches!(refused, BackendError::Unavailable { retry_after: Some(pause), .. } if pause < Duration::from_secs(2))
+    );
     sleep(Duration::from_millis(1_100)).await;
     let error = observe(&backend).await.unwrap_err();
     assert!(error.contains("exit status: 3"), "the second process has ended too: {error}");
@@ -119,7 +121,7 @@ async fn is_not_stopped_by_a_flood_on_standard_error() {
 async fn passes_over_an_answer_that_comes_too_late() {
     let backend = faulty("late").connect();
     let error = observe(&backend).await.unwrap_err();
-    assert!(error.contains("did not answer observe within 0.3 s"), "{error}");
+    assert!(error.contains("did not answer observe within 1 s"), "{error}");
     assert!(degraded(&backend).is_some());
     recovers(&backend).await;
 }
@@ -129,11 +131,13 @@ async fn notices_an_answer_to_what_was_not_asked() {
     let backend = faulty("answers_another").connect();
     let mut health = backend.watch();
     let asked = observe(&backend);
-    let noticed = health.wait_for(|health| {
-        health.degraded.as_ref().is_some_and(|it| it.reason.contains("answered the call 4711"))
-    });
+    let noticed = async {
+        let is_it = |reason: &str| reason.contains("answered the call 4711");
+        let noticed = health.wait_for(|health| health.degraded.as_ref().is_some_and(|it| is_it(&it.reason)));
+        noticed.await.map(drop)
+    };
     let (asked, noticed) = tokio::join!(asked, timeout(PATIENCE, noticed));
-    drop(noticed.expect("noticed in time").unwrap());
+    noticed.expect("noticed in time").unwrap();
     assert!(asked.unwrap_err().contains("did not answer observe"));
 }
 
@@ -181,7 +185,10 @@ async fn stays_up_without_a_library_and_takes_it_once_it_is_there() {
     let stage = Stage::new(Transport::Library { path: path.clone(), sha256: None }, json!({"fault": "none"}));
     let backend = stage.connect();
     let error = observe(&backend).await.unwrap_err();
-    assert!(error.contains("cannot be used: failed to read") && error.contains("install it there"), "{error}");
+    assert!(
+        error.contains("cannot be used: failed to read") && error.contains("install it there"),
+        "{error}"
+    );
     assert!(degraded(&backend).is_some());
     crate::support::spoil(folder.path(), "late.so", |_| {});
     recovers(&backend).await;

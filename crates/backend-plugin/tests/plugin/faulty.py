@@ -47,7 +47,7 @@ for line in sys.stdin:
         elif FAULT == "late":
             if late is None:
                 late = True
-                time.sleep(0.6)
+                time.sleep(1.6)
         elif FAULT == "answers_another":
             write({"id": 4711, "result": None})
             continue

@@ -36,7 +36,7 @@ async fn names_what_is_wrong_with_a_file_and_what_to_do() {
         (library("libx.so".into()), "is not an absolute path", "beginning with /"),
         (library(at("missing.so")), "failed to read", "install it there"),
         (library(at("text.so")), "is not a shared library: it is not an ELF file", "transport: process"),
-        (library(at("short.so")), "it is too short", "transport: process"),
+        (library(at("short.so")), "it is not an ELF file", "transport: process"),
         (
             library(spoil(folder.path(), "arch.so", |bytes| bytes[18] = 40)),
             "was built for another machine: arm",
@@ -44,8 +44,8 @@ async fn names_what_is_wrong_with_a_file_and_what_to_do() {
         ),
         (
             library(spoil(folder.path(), "cut.so", |bytes| bytes.truncate(4_000))),
-            "failed to load",
-            "ldd",
+            "is not a shared library: it is cut off",
+            "transport: process",
         ),
         (
             library(spoil(folder.path(), "symbol.so", |bytes| {

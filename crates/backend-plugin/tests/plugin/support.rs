@@ -12,13 +12,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use teraslice_backend_plugin::{Dress, PluginBackend, PluginOptions, ProcessTemplate, Transport};
 use teraslice_core::{
     backend::{DesiredExecution, Instance, Phase, Role},
     conformance::backend::Cluster,
     context::Context,
 };
-use tempfile::TempDir;
 use tokio::time::sleep;
 
 /// A process that says when it heeds signals, and leaves when it is asked to.
@@ -53,7 +53,7 @@ impl Stage {
 
     /// A backend with a fault, as a library or as a process.
     pub(crate) fn wrong(transport: Transport, fault: &str) -> Self {
-        Self { call_max: Duration::from_millis(300), ..Self::new(transport, json!({ "fault": fault })) }
+        Self { call_max: Duration::from_secs(1), ..Self::new(transport, json!({ "fault": fault })) }
     }
 
     pub(crate) fn options(&self) -> PluginOptions {

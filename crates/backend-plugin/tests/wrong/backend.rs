@@ -100,15 +100,8 @@ impl ClusterBackend for Wrong {
                 cluster.last += 1;
                 let id = format!("i-{}", cluster.last);
                 let (ex_id, generation) = (desired.ex_id.clone(), desired.generation);
-                let it = Instance {
-                    id,
-                    ex_id,
-                    generation,
-                    role,
-                    ordinal,
-                    phase: Phase::Running,
-                    since_ms: None,
-                };
+                let it =
+                    Instance { id, ex_id, generation, role, ordinal, phase: Phase::Running, since_ms: None };
                 cluster.instances.push(Entry { it, is_stubborn });
             }
         }
@@ -156,7 +149,8 @@ impl ClusterBackend for Wrong {
         match self.fault.as_str() {
             // It says that a worker runs which does not.
             "lies" if !instances.is_empty() => {
-                let lie = Instance { id: "lie".to_owned(), ordinal: 7, role: Role::Worker, ..instances[0].clone() };
+                let lie =
+                    Instance { id: "lie".to_owned(), ordinal: 7, role: Role::Worker, ..instances[0].clone() };
                 instances.push(lie);
             }
             "says_twice" if !instances.is_empty() => instances.push(instances[0].clone()),

@@ -1,8 +1,8 @@
 //! The laws of a cluster backend, one function each; every implementation runs all of them.
 
 use std::{
-    any::Any, collections::BTreeSet, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll,
-    time::Duration,
+    any::Any, collections::BTreeSet, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc,
+    task::Poll, time::Duration,
 };
 
 use futures::{FutureExt, StreamExt};

@@ -13,9 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use teraslice_plugin_sdk::{
     BackendError, Host,
-    message::{
-        DesiredExecution, ExitReason, Gone, Instance, Phase, Retire, RetireParams, Role, Snapshot,
-    },
+    message::{DesiredExecution, ExitReason, Gone, Instance, Phase, Retire, RetireParams, Role, Snapshot},
 };
 
 use crate::system::{self, Key, ProcessId, now_ms};
@@ -90,12 +88,7 @@ impl Fleet {
         let mut known = self.survey()?;
         for role in Role::ALL {
             for ordinal in 0..desired.count(role) {
-                let key = Key {
-                    ex_id: desired.ex_id.clone(),
-                    generation: desired.generation,
-                    role,
-                    ordinal,
-                };
+                let key = Key { ex_id: desired.ex_id.clone(), generation: desired.generation, role, ordinal };
                 if known.values().any(|it| it.key == key && it.phase.is_live()) {
                     continue;
                 }
