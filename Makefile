@@ -42,8 +42,9 @@ test-k8s: build ## runs the cases that need a Kubernetes cluster, in one that th
 		-- --ignored --test-threads 1 $(K8S_ARGUMENTS)
 
 bench: build ## measures against a baseline in the same run, and prints one table
+	cargo build --release --workspace --examples
 	cargo bench --workspace --bench slicing --bench dispatch --bench dispatch_rpc --bench submit_latency \
-		--bench pipeline --bench sandbox --bench state_store
+		--bench pipeline --bench sandbox --bench state_store --bench plugin_calls
 	$(CARGO_TARGET_DIR)/release/table
 
 fuzz: ## feeds parsers with what nobody would write, FUZZ_SECONDS each (60)

@@ -13,7 +13,7 @@ use teraslice_tests::root;
 const LINES_MAX: usize = 500;
 
 /// Each crate may depend on these of ours, and on no other.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("author", &[]),
     ("model", &[]),
     ("guest-sdk", &[]),
@@ -25,6 +25,9 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("backend-native", &["core", "model"]),
     ("backend-sim", &["core", "model"]),
     ("backend-k8s", &["core", "model"]),
+    ("plugin-sdk", &[]),
+    ("backend-plugin", &["core", "model", "plugin-sdk"]),
+    ("fork-exec-backend", &["plugin-sdk"]),
     ("rpc", &["core", "model"]),
     ("api", &["model"]),
     ("server", &["api", "core", "model"]),
@@ -39,6 +42,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "runtime-wasm",
             "backend-native",
             "backend-k8s",
+            "backend-plugin",
             "rpc",
             "api",
             "server",
@@ -47,7 +51,10 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("cli", &["api", "author", "node", "runtime-wasm", "core", "model"]),
     ("xtask", &["author"]),
     ("tests", &[]),
-    ("benches", &["core", "elastic", "model", "store", "connectors", "runtime-wasm", "rpc"]),
+    (
+        "benches",
+        &["backend-plugin", "core", "elastic", "model", "store", "connectors", "runtime-wasm", "rpc"],
+    ),
 ];
 
 fn metadata() -> Metadata {
@@ -66,7 +73,8 @@ fn dependencies(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 fn sources() -> Vec<PathBuf> {
-    let mut folders = ["crates", "assets", "benches", "tests"].map(|name| root().join(name)).to_vec();
+    let mut folders =
+        ["crates", "assets", "benches", "examples/backends", "tests"].map(|name| root().join(name)).to_vec();
     let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("folders can be listed").flatten() {

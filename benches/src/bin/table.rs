@@ -7,11 +7,13 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// Group, case, what it is, the target, and what is measured.
-const ROWS: [(&str, &str, &str, &str, Unit); 16] = [
+const ROWS: [(&str, &str, &str, &str, Unit); 18] = [
     ("slicing", "machine", "state machine alone", ">= 1,000,000 slices/s", Unit::Slices),
     ("dispatch", "sqlite", "dispatch, SQLite ledger", ">= 100,000 slices/s", Unit::Slices),
     ("dispatch_rpc", "remote", "dispatch over gRPC, 2 workers", ">= 50,000 slices/s", Unit::Slices),
     ("submit_latency", "cluster", "POST to first slice, warm node", "<= 100 ms", Unit::Time),
+    ("plugin", "library_p99", "call of a library, 99 %", "<= 20 us", Unit::Time),
+    ("plugin", "process_p99", "call of a process, 99 %", "<= 300 us", Unit::Time),
     ("state_store", "sqlite", "SQLite ledger alone", "", Unit::Slices),
     ("chain", "sandboxed", "five-operation chain, one core", ">= 3 x, 400 MiB/s", Unit::Bytes),
     ("pipeline", "teraslice", "file to file, one worker", "", Unit::Bytes),

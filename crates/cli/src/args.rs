@@ -1,5 +1,6 @@
 //! What the program can be asked for.
 
+pub(crate) mod backends;
 pub(crate) mod cluster;
 pub(crate) mod executions;
 pub(crate) mod k8s;
@@ -120,6 +121,9 @@ pub(crate) enum Command {
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(roles::Config),
+    /// Look at cluster backends of others, check them, and begin a new one
+    #[command(subcommand)]
+    Backends(backends::Backends),
     /// Check whether a Kubernetes cluster is ready for a master
     #[command(subcommand, name = "k8s")]
     K8s(k8s::K8s),

@@ -3,6 +3,7 @@
 mod aliases;
 mod assets;
 mod attend;
+mod backends;
 mod cluster;
 mod compile_asset;
 mod completion;
@@ -67,6 +68,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<u8, Failure> {
         Command::Import(arguments) => moving::import(&session()?, &arguments),
         Command::Export(arguments) => moving::export(&session()?, &arguments),
         Command::Config(command) => config::execute(&session()?, &command),
+        Command::Backends(command) => backends::execute(&command, session),
         Command::K8s(command) => k8s::execute(&session()?, &command),
         Command::Controller => controller::execute(&session()?),
         Command::Worker => worker::execute(&session()?),

@@ -1,5 +1,6 @@
 //! The system configuration: `terafoundation` and `teraslice`, in one YAML or JSON file.
 
+mod backends;
 mod cluster;
 mod keys;
 mod kubernetes;
@@ -25,6 +26,7 @@ use teraslice_model::{
     problem::Problem,
 };
 
+pub use backends::BackendConfig;
 pub use cluster::{ClusterConfig, TlsConfig, UNPROTECTED};
 use keys::check_section;
 pub use logs::LogConfig;
@@ -67,6 +69,8 @@ pub struct Config {
     pub autoload_directory: PathBuf,
     /// The backend (`teraslice.cluster_manager_type`, default `native`).
     pub cluster_manager_type: String,
+    /// Backends of third parties, by name (`teraslice.cluster_backends`).
+    pub cluster_backends: BTreeMap<String, BackendConfig>,
     /// What pods are made with, on Kubernetes (`teraslice.kubernetes_*` and others).
     pub kubernetes: KubernetesSettings,
     /// Environment of every worker (`teraslice.env_vars`).
@@ -162,6 +166,7 @@ impl Config {
         let logs = LogConfig::of(&foundation, &mut report);
         let kubernetes = kubernetes::settings(&ours, &cluster, &mut report);
         let state = StateConfig::of(&ours, foundation.contains_key("connectors"), &elastic, &mut report);
+        let cluster_backends = backends::backends(ours.get("cluster_backends").copied(), &mut report);
         check_backend(&ours, &mut report);
         if !report.problems.is_empty() {
             return Err(ConfigError::Wrong { path, problems: report.problems });
@@ -185,6 +190,7 @@ impl Config {
             autoload_directory: folder("autoload_directory").unwrap_or(defaults.autoload_directory),
             cluster_manager_type: text(&ours, "cluster_manager_type")
                 .unwrap_or(defaults.cluster_manager_type),
+            cluster_backends,
             kubernetes: KubernetesSettings { env_vars: env_vars.clone(), shutdown_timeout, ..kubernetes },
             env_vars,
             wasm,
@@ -222,6 +228,13 @@ impl Config {
         matches!(self.cluster_manager_type.as_str(), "kubernetes" | "kubernetesV2")
     }
 
+    /// Returns the backend of a third party that is to be used (`cluster_manager_type`), if it is one.
+    #[must_use]
+    pub fn plugin(&self) -> Option<(&str, &BackendConfig)> {
+        let (name, backend) = self.cluster_backends.get_key_value(&self.cluster_manager_type)?;
+        Some((name, backend))
+    }
+
     /// Returns where compiled assets are kept: with the assets where pods share them, else with this user's caches.
     #[must_use]
     pub fn compile_cache(&self) -> Option<PathBuf> {
@@ -247,6 +260,7 @@ impl Default for Config {
             assets_directories: vec![PathBuf::from("assets")],
             autoload_directory: PathBuf::from("autoload"),
             cluster_manager_type: "native".to_owned(),
+            cluster_backends: BTreeMap::new(),
             kubernetes: KubernetesSettings::new(ClusterConfig::default().name),
             env_vars: BTreeMap::new(),
             wasm: WasmConfig::default(),
@@ -261,11 +275,13 @@ impl Default for Config {
 
 /// Names the backends that there are if the configuration asks for another.
 fn check_backend(ours: &values::Set<'_>, report: &mut keys::Report) {
+    let entries = ours.get("cluster_backends").and_then(|entries| entries.as_object());
+    let others = entries.into_iter().flat_map(|entries| entries.keys().map(String::as_str));
+    let known: Vec<_> = BACKENDS.into_iter().chain(others).collect();
     if let Some(name) = text(ours, "cluster_manager_type")
-        && !BACKENDS.contains(&name.as_str())
+        && !known.contains(&name.as_str())
     {
-        let problem =
-            Problem::unknown("/teraslice/cluster_manager_type", "cluster backend", &name, &BACKENDS);
+        let problem = Problem::unknown("/teraslice/cluster_manager_type", "cluster backend", &name, &known);
         report.problems.push(problem);
     }
 }

@@ -1,6 +1,7 @@
 //! Puts one process together: the only crate that knows all backends, stores and runtimes.
 
 pub mod assets;
+pub mod backends;
 pub mod cluster;
 pub mod config;
 pub mod doctor;

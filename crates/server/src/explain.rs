@@ -13,7 +13,7 @@ use teraslice_model::{
     timestamp::Timestamp,
 };
 
-use crate::{app::App, executions::workers, refusal::Refusal};
+use crate::{app::App, executions::workers, nodes::BackendTrouble, refusal::Refusal};
 
 /// Failed slices that are shown.
 const ERRORS_SHOWN: u64 = 3;
@@ -27,6 +27,8 @@ struct Scene {
     stats: Option<Stats>,
     /// None where the machines are somebody else's business.
     nodes: Option<NodeCount>,
+    /// What is wrong with the cluster backend.
+    trouble: Option<BackendTrouble>,
     now: Timestamp,
 }
 
@@ -64,7 +66,8 @@ impl App {
         let errors =
             if execution.status == Status::Failed { self.first_errors(ex_id).await? } else { Vec::new() };
         let nodes = self.services.nodes.state();
-        let nodes = (!self.options.is_kubernetes()).then(|| NodeCount {
+        let are_ours = !self.options.is_kubernetes() && self.services.nodes.are_ours();
+        let nodes = are_ours.then(|| NodeCount {
             connected: nodes.values().filter(|node| node.is_connected()).count(),
             known: nodes.len(),
             free_slots: self.services.nodes.free_slots(),
@@ -72,7 +75,8 @@ impl App {
         let view = self.services.engine.watch(ex_id).await.ok().map(|view| view.borrow().clone());
         let stats = self.services.controllers.stats(ex_id).map(|controller| controller.stats);
         let status = execution.status;
-        let found = find(&Scene { execution, view, stats, nodes, now: self.now() });
+        let trouble = self.services.nodes.trouble();
+        let found = find(&Scene { execution, view, stats, nodes, trouble, now: self.now() });
         let mut evidence = crate::documents::object(found.evidence);
         if !errors.is_empty() {
             evidence.insert("errors".to_owned(), errors.into());
@@ -138,6 +142,13 @@ fn paused() -> Finding {
 }
 
 fn unavailable(scene: &Scene) -> Option<Finding> {
+    if let Some(BackendTrouble { reason, since }) = &scene.trouble {
+        let evidence = json!({"reason": reason, "since": since});
+        return Some(
+            Finding::new(Cause::BackendUnavailable, reason.clone(), evidence)
+                .hint("teraslice backends list tells what is wrong; the master tries again by itself"),
+        );
+    }
     let Some(view) = &scene.view else {
         return Some(
             Finding::new(Cause::NotLookedAfter, "the engine does not look after it yet", json!({}))

@@ -3,11 +3,31 @@
 use std::collections::BTreeMap;
 
 use teraslice_api::cluster::NodeState;
+use teraslice_model::timestamp::Timestamp;
+
+/// A cluster backend that does not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendTrouble {
+    /// What has happened, and what to do.
+    pub reason: String,
+    /// Since when it is so.
+    pub since: Timestamp,
+}
 
 /// Knows the nodes of the cluster.
 pub trait Nodes: Send + Sync + 'static {
     /// Returns every node, by its id.
     fn state(&self) -> BTreeMap<String, NodeState>;
+
+    /// Tells whether places are on our own nodes; otherwise the machines are somebody else's business.
+    fn are_ours(&self) -> bool {
+        true
+    }
+
+    /// Returns what keeps the cluster backend from doing what it should.
+    fn trouble(&self) -> Option<BackendTrouble> {
+        None
+    }
 
     /// Returns the free slots of all connected nodes; none when slots are not counted.
     fn free_slots(&self) -> Option<u64> {

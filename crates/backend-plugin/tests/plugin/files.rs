@@ -119,7 +119,7 @@ async fn checks_the_configuration_against_the_schema_of_the_backend() {
             panic!("its configuration is wrong")
         };
         let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        assert!(told.iter().any(|it| it.starts_with("/cluster_backends/tested/config/fault: 7")), "{told:?}");
+        assert!(told.iter().any(|it| it.starts_with("/cluster_backends/tested/config/fault: ")), "{told:?}");
         assert!(told.iter().any(|it| it.contains("queue")), "{told:?}");
     }
 }

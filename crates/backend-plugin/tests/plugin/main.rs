@@ -5,4 +5,5 @@
 mod conformance;
 mod faults;
 mod files;
+mod protocol;
 mod support;

@@ -6,7 +6,7 @@ use teraslice_core::context::Context;
 use teraslice_node::{
     cluster::{
         identity,
-        master::{Master, MasterError},
+        master::{Master, MasterError, ProcessCommand},
         node::{Node, NodeError, NodeOptions},
         shutdown::Shutdown,
     },
@@ -90,8 +90,9 @@ async fn run(
         if !roles.has_master {
             return Ok(());
         }
-        let started = Box::pin(Master::start(&session.parts, &state_directory, roles.has_node, &context));
-        let master = started.await.map_err(of_master)?;
+        let command = ProcessCommand { program: program()?, arguments: session.child_arguments() };
+        let started = Master::start(&session.parts, &state_directory, roles.has_node, command, &context);
+        let master = Box::pin(started).await.map_err(of_master)?;
         let scheme = if session.parts.config().cluster.tls.is_some() { "https" } else { "http" };
         session.screen.say(&format!("the API is at {scheme}://{}", master.address()));
         master.run(shutdown).await.map_err(of_master)

@@ -24,3 +24,5 @@ pub const HOST: &str = "TERASLICE_HOST";
 pub const MASTER: &str = "TERASLICE_MASTER";
 /// The file with the token by which it shows who it is, renewed in place; without it, it knows a secret.
 pub const TOKEN_FILE: &str = "TERASLICE_TOKEN_FILE";
+/// The token itself, where there is no file for it.
+pub const TOKEN: &str = "TERASLICE_TOKEN";

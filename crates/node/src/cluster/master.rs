@@ -8,6 +8,7 @@
 mod dress;
 mod engaged;
 mod nodes;
+mod plugin;
 mod pods;
 mod tokens;
 
@@ -48,6 +49,7 @@ use teraslice_server::{
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::plugin::ProcessCommand;
 use self::{dress::Dress, engaged::Engaged};
 use super::{
     identity::{self, IdentityError},
@@ -143,6 +145,7 @@ impl Master {
         parts: &Parts,
         state_directory: &Path,
         has_node: bool,
+        command: ProcessCommand,
         context: &Context,
     ) -> Result<Self, MasterError> {
         let config = parts.config();
@@ -164,9 +167,15 @@ impl Master {
         let dress = Dress { key: key.clone(), bundle_token, authority: authority(config, state_directory)? };
         let options = engine_options(config, leadership.as_ref(), state_directory)?;
         let shared = Arc::clone(&store);
-        let engaged = match pods {
-            Some(pods) => engaged::on_kubernetes(pods, dress, options, shared, context),
-            None => engaged::on_nodes(config, state_directory, has_node, dress, options, shared, context),
+        let engaged = match (pods, config.plugin()) {
+            (Some(pods), _) => engaged::on_kubernetes(pods, dress, options, shared, context),
+            (None, Some(named)) => {
+                let plugin = plugin::options(config, named, state_directory, key.clone(), command);
+                engaged::on_plugin(plugin, dress, options, shared, context)
+            }
+            (None, None) => {
+                engaged::on_nodes(config, state_directory, has_node, dress, options, shared, context)
+            }
         };
         let Engaged { engine, running, view, nodes, introduce } = engaged;
         let shelves = LibraryOptions::new(config.assets_folder());
@@ -347,7 +356,7 @@ fn receive(
                 Some((ex_id, session)) = from_controllers.recv() => controllers.attach(ex_id, session),
                 Some((node_id, link)) = from_nodes.recv() => match &nodes {
                     Some(nodes) => nodes.attach(node_id, link.from, link.to),
-                    None => tracing::warn!(node_id, "node turned away: controllers and workers are pods here"),
+                    None => tracing::warn!(node_id, "node turned away: controllers and workers run elsewhere here"),
                 },
                 else => return,
             }

@@ -102,7 +102,7 @@ impl Node {
         let secret = identity::node_secret(config, &node_id)?;
         let mut master = Peer::new(config.cluster.master_url());
         master.ca_pem = identity::trusted(config)?;
-        let host = config.cluster.hostname.clone().unwrap_or_else(|| address(config));
+        let host = host(config);
         let mut agent =
             AgentOptions::new(&config.cluster.name, &node_id, config.cluster.slots, template(&options));
         agent.controller.arguments.push("controller".into());
@@ -212,6 +212,11 @@ fn prepare(
 /// Returns the name of this machine.
 pub(super) fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Returns where others reach the processes of this machine.
+pub(super) fn host(config: &Config) -> String {
+    config.cluster.hostname.clone().unwrap_or_else(|| address(config))
 }
 
 /// Returns the address by which this machine reaches the master, which others reach it by.

@@ -19,6 +19,7 @@ use teraslice_model::{
 };
 use teraslice_rpc::{ConnectError, Peer, link::ListenError, secret::Secret};
 
+use self::pod::Token;
 use super::identity::{self, IdentityError};
 use crate::{
     assets::cache::FetchError,
@@ -167,14 +168,19 @@ impl Member {
         let mut master = Peer::new(variable(MASTER)?);
         master.ca_pem = identity::trusted(&config)?;
         let mut parts = parts.clone();
-        let (told, ports, slicer_timeout) = match pod::token_file() {
-            Some(token_file) => {
+        let (told, ports, slicer_timeout) = match pod::token() {
+            Some(token) => {
+                // A pod has every port to itself.
+                let ports = match &token {
+                    Token::File(_) => CONTROLLER_PORT..=CONTROLLER_PORT,
+                    Token::Word(_) => after_first(&config.cluster.ports),
+                };
                 parts = parts.in_pod();
-                let introduction = pod::enter(&parts, &master, &token_file)?;
+                let introduction = pod::enter(&parts, &master, &token)?;
                 let secret = Secret::from_text(introduction.secret);
                 let told = Told { secret, job: RawJob(introduction.job), identity: introduction.identity };
                 // Workers may wait for a machine, an image, or their turn; the master tells people which it is.
-                (told, CONTROLLER_PORT..=CONTROLLER_PORT, Duration::MAX)
+                (told, ports, Duration::MAX)
             }
             None => {
                 let secret = Secret::from_text(variable(SECRET)?);
@@ -184,7 +190,7 @@ impl Member {
             }
         };
         let Told { secret, job, identity } = told;
-        let host = variable(HOST)?;
+        let host = env::var(HOST).unwrap_or_else(|_| super::node::host(&config));
         let prepared = parts.prepare(&job).map_err(|refused| ProcessError::Job(refused.problems))?;
         if let Some(Err(unknown)) = prepared.plan.job().log_level.as_deref().map(logging::set_level) {
             tracing::warn!(error = %unknown, "log level of the job not set");

@@ -71,7 +71,12 @@ const MEANINGS: &[Meaning] = &[
         "127.0.0.1 or 0.0.0.0",
         "the address that the master listens on; loopback unless `api_auth` or `api_unprotected` says more",
     ),
-    ("teraslice", "cluster_backends", "{}", "backends of others, by name"),
+    (
+        "teraslice",
+        "cluster_backends",
+        "{}",
+        "backends of others, by name: `path` of a library or `command` of a process, `sha256`, `config`, `program`; see writing-a-backend.md",
+    ),
     (
         "teraslice",
         "cluster_manager_type",

@@ -36,6 +36,7 @@ impl Config {
                 "assets_directory": self.assets_directories,
                 "autoload_directory": self.autoload_directory,
                 "bind": cluster.listen_address(),
+                "cluster_backends": self.cluster_backends.keys().collect::<Vec<_>>(),
                 "cluster_manager_type": self.cluster_manager_type,
                 "cluster_secret": secret(&cluster.secret),
                 "env_vars": self.env_vars,

@@ -100,7 +100,19 @@ fn cluster() -> Vec<Named> {
                 full(json!({"ex_id": uuid(), "job_id": uuid(), "name": text(), "started": time()})),
             ]}),
         ),
-        ("Health", full(json!({"status": {"type": "string", "enum": ["live", "ready"]}}))),
+        (
+            "Health",
+            json!({
+                "type": "object",
+                "required": ["status"],
+                "properties": {
+                    "status": {"type": "string", "enum": ["live", "ready"]},
+                    "backend": full(json!({
+                        "status": {"type": "string", "enum": ["degraded"]}, "reason": text(), "since": time(),
+                    })),
+                },
+            }),
+        ),
     ]
 }
 

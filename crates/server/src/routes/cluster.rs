@@ -80,5 +80,10 @@ async fn ready(call: Call) -> Answered {
     if !call.app.services.readiness.is_ready() {
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the master is not ready"));
     }
-    answer::json(&json!({"status": "ready"}))
+    let mut health = json!({"status": "ready"});
+    // The API works without it: what runs goes on, and what is wanted is remembered.
+    if let Some(trouble) = call.app.services.nodes.trouble() {
+        health["backend"] = json!({"status": "degraded", "reason": trouble.reason, "since": trouble.since});
+    }
+    answer::json(&health)
 }

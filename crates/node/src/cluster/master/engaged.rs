@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use teraslice_backend_k8s::{Kubernetes, TokenVerifier};
 use teraslice_backend_native::nodes::{Nodes, NodesOptions, message::ProcessSpec};
+use teraslice_backend_plugin::{PluginBackend, PluginOptions};
 use teraslice_core::{
     backend::ClusterBackend,
     context::Context,
@@ -13,7 +14,12 @@ use teraslice_core::{
 };
 use teraslice_rpc::introduce::{Introduce, Introduction, Stranger};
 
-use super::{dress::Dress, nodes::NodesOfMaster, pods::PodsOfMaster};
+use super::{
+    dress::Dress,
+    nodes::NodesOfMaster,
+    plugin::{PluginIntroducer, PluginOfMaster},
+    pods::PodsOfMaster,
+};
 use crate::config::Config;
 
 /// An engine that is ready to run, and what belongs to its backend.
@@ -64,6 +70,25 @@ pub(super) fn on_kubernetes(
     let (engine, running) = engine(options, context, Arc::clone(&store), pods.handle());
     let view = Arc::new(PodsOfMaster::new(pods.handle()));
     let introducer = Arc::new(Introducer { tokens: pods.tokens(), pods, dress, store });
+    let introduce: Introduce = Arc::new(move |token| {
+        let introducer = Arc::clone(&introducer);
+        async move { introducer.introduce(&token).await }.boxed()
+    });
+    Engaged { engine, running, view, nodes: None, introduce: Some(introduce) }
+}
+
+/// Runs controllers and workers by a backend of a third party.
+pub(super) fn on_plugin(
+    plugin: PluginOptions,
+    dress: Dress,
+    options: EngineOptions,
+    store: Arc<dyn StateStore>,
+    context: &Context,
+) -> Engaged {
+    let plugin = PluginBackend::new(plugin, context.clone());
+    let (engine, running) = engine(options, context, Arc::clone(&store), plugin.handle());
+    let view = Arc::new(PluginOfMaster(plugin.watch()));
+    let introducer = Arc::new(PluginIntroducer { dress, store });
     let introduce: Introduce = Arc::new(move |token| {
         let introducer = Arc::clone(&introducer);
         async move { introducer.introduce(&token).await }.boxed()

@@ -1,8 +1,11 @@
-//! What a process in a pod does first: it shows its token to the master, and is told what it is for.
+//! What a process does first that was not started by a node: it shows its token to the master, and is told what it is for.
 
 use std::{env, fs, path::PathBuf};
 
-use teraslice_core::{backend::variables::TOKEN_FILE, context::Context};
+use teraslice_core::{
+    backend::variables::{TOKEN, TOKEN_FILE},
+    context::Context,
+};
 use teraslice_rpc::{
     ConnectError, Peer,
     introduce::{Introduction, introduce},
@@ -16,24 +19,41 @@ use crate::{
     parts::{Parts, chain},
 };
 
-/// Returns the file with the token of this pod, if this process is in one.
-pub(super) fn token_file() -> Option<PathBuf> {
-    env::var_os(TOKEN_FILE).map(PathBuf::from)
+/// By what the master knows this process.
+pub(super) enum Token {
+    /// The file of a pod, renewed in place.
+    File(PathBuf),
+    /// The word that a backend of a third party has passed on.
+    Word(Secret),
+}
+
+/// Returns the token of this process; none if it was started by a node.
+pub(super) fn token() -> Option<Token> {
+    let file = env::var_os(TOKEN_FILE).map(|path| Token::File(path.into()));
+    file.or_else(|| env::var(TOKEN).ok().map(|word| Token::Word(Secret::from_text(word))))
+}
+
+impl Token {
+    fn secret(&self) -> Result<Secret, ProcessError> {
+        match self {
+            // Read anew each time: tokens are replaced before they end.
+            Self::File(path) => fs::read_to_string(path)
+                .map(|word| Secret::from_text(word.trim()))
+                .map_err(|source| ProcessError::Token { path: path.clone(), source }),
+            Self::Word(word) => Ok(word.clone()),
+        }
+    }
 }
 
 /// Asks the master what this process is for, until it answers, and fetches the assets that are not mounted here.
-pub(super) fn enter(
-    parts: &Parts,
-    master: &Peer,
-    token_file: &PathBuf,
-) -> Result<Introduction, ProcessError> {
+pub(super) fn enter(parts: &Parts, master: &Peer, token: &Token) -> Result<Introduction, ProcessError> {
     // The runtime of the process comes later: assets are compiled before.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ProcessError::Runtime)?;
     let entered = runtime.block_on(async {
         let context = Context::system();
         let within = parts.config().worker_disconnect_timeout;
-        let introduced = timeout(within, introduced(master, token_file, &context)).await;
+        let introduced = timeout(within, introduced(master, token, &context)).await;
         let introduction = introduced.map_err(|_| ProcessError::NoMaster { within })??;
         fetch(parts, master, &introduction, &context).await?;
         Ok(introduction)
@@ -42,17 +62,10 @@ pub(super) fn enter(
     entered
 }
 
-async fn introduced(
-    master: &Peer,
-    token_file: &PathBuf,
-    context: &Context,
-) -> Result<Introduction, ProcessError> {
+async fn introduced(master: &Peer, token: &Token, context: &Context) -> Result<Introduction, ProcessError> {
     let mut pauses = Pauses::new(context.clone());
     loop {
-        // Read anew each time: tokens are replaced before they end.
-        let token = fs::read_to_string(token_file)
-            .map_err(|source| ProcessError::Token { path: token_file.clone(), source })?;
-        match introduce(master, &Secret::from_text(token.trim())).await {
+        match introduce(master, &token.secret()?).await {
             Ok(introduction) => return Ok(introduction),
             Err(error @ ConnectError::Unreachable { .. }) => {
                 tracing::debug!(reason = chain(&error), "master not reached, trying again");

@@ -1,0 +1,180 @@
+//! What a backend of a third party starts processes with, and how these are known when they come.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use teraslice_api::cluster::NodeState;
+use teraslice_backend_plugin::{BackendHealth, PluginOptions, ProcessTemplate};
+use teraslice_core::{
+    backend::{
+        DesiredExecution, Role,
+        variables::{
+            CLUSTER, EX_ID, GENERATION, INCARNATION, JOB_ID, MASTER, NODE_TYPE, RUN_DIRECTORY, TOKEN,
+        },
+    },
+    store::StateStore,
+};
+use teraslice_model::id::ExId;
+use teraslice_rpc::{
+    introduce::{Introduction, Stranger},
+    secret::ClusterKey,
+};
+use teraslice_server::nodes::BackendTrouble;
+use tokio::sync::watch;
+
+use super::dress::Dress;
+use crate::config::{BackendConfig, Config};
+
+/// How this program is started again as another role.
+#[derive(Clone, Debug)]
+pub struct ProcessCommand {
+    /// This program.
+    pub program: PathBuf,
+    /// The arguments that come before the role.
+    pub arguments: Vec<String>,
+}
+
+/// Returns what the backend is made with.
+pub(super) fn options(
+    config: &Config,
+    (name, backend): (&str, &BackendConfig),
+    state_directory: &Path,
+    key: ClusterKey,
+    command: ProcessCommand,
+) -> PluginOptions {
+    let folder = state_directory.join("backends").join(name);
+    let program = backend.program.clone().unwrap_or_else(|| command.program.display().to_string());
+    let starter = Starter {
+        program,
+        arguments: command.arguments,
+        cluster: config.cluster.name.clone(),
+        master: config.cluster.master_url(),
+        env_vars: config.env_vars.clone(),
+        run_directory: folder.join("run").display().to_string(),
+        key,
+    };
+    let dress = Arc::new(move |desired: &DesiredExecution, role| starter.template(desired, role));
+    let mut options =
+        PluginOptions::new(name, backend.transport.clone(), config.cluster.name.clone(), folder, dress);
+    options.config = backend.config.clone();
+    options.config_pointer.clone_from(&backend.config_pointer);
+    options.drain_grace = config.shutdown_timeout;
+    options
+}
+
+/// Says how processes are started.
+struct Starter {
+    program: String,
+    arguments: Vec<String>,
+    cluster: String,
+    master: String,
+    env_vars: BTreeMap<String, String>,
+    run_directory: String,
+    key: ClusterKey,
+}
+
+impl Starter {
+    fn template(&self, desired: &DesiredExecution, role: Role) -> ProcessTemplate {
+        let mut arguments = self.arguments.clone();
+        arguments.push(word(role).to_owned());
+        let ex_id = desired.ex_id;
+        let secret = self.key.execution(ex_id);
+        let own = [
+            (CLUSTER, self.cluster.clone()),
+            (EX_ID, ex_id.to_string()),
+            (JOB_ID, desired.job_id.to_string()),
+            (GENERATION, desired.generation.to_string()),
+            (NODE_TYPE, role.node_type().to_owned()),
+            (INCARNATION, "0".to_owned()),
+            (RUN_DIRECTORY, self.run_directory.clone()),
+            (MASTER, self.master.clone()),
+            (TOKEN, format!("{ex_id}.{}.{}", word(role), secret.expose())),
+        ];
+        // The job's own variables come before ours: none of them may pass for one.
+        let mut environment = self.env_vars.clone();
+        environment.extend(desired.job.env_vars.clone());
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        ProcessTemplate { program: self.program.clone(), arguments, environment }
+    }
+}
+
+/// Returns the word for a role in commands and tokens.
+const fn word(role: Role) -> &'static str {
+    match role {
+        Role::Controller => "controller",
+        Role::Worker => "worker",
+    }
+}
+
+/// Tells processes what they are for.
+pub(super) struct PluginIntroducer {
+    pub(super) dress: Dress,
+    pub(super) store: Arc<dyn StateStore>,
+}
+
+impl PluginIntroducer {
+    pub(super) async fn introduce(&self, token: &str) -> Result<Introduction, Stranger> {
+        let unknown = |reason: String| Stranger::Unknown { reason };
+        let (ex_id, role) = purpose(token, &self.dress.key)
+            .ok_or_else(|| unknown("it is not that of an execution of this cluster".to_owned()))?;
+        let execution = self.store.execution(ex_id).await;
+        let execution = execution.map_err(|error| Stranger::Unavailable { reason: error.to_string() })?;
+        let execution = execution.filter(|execution| !execution.status.is_terminal());
+        let execution = execution.ok_or_else(|| unknown(format!("execution {ex_id} does not run")))?;
+        Ok(self.dress.introduction(ex_id, role, execution.job))
+    }
+}
+
+/// Reads what a token stands for, if it is a right one: `EX_ID.ROLE.SECRET`.
+fn purpose(token: &str, key: &ClusterKey) -> Option<(ExId, Role)> {
+    let (ex_id, rest) = token.split_once('.')?;
+    let (role, secret) = rest.split_once('.')?;
+    let ex_id: ExId = ex_id.parse().ok()?;
+    let role = [Role::Controller, Role::Worker].into_iter().find(|it| word(*it) == role)?;
+    key.execution(ex_id).matches(secret).then_some((ex_id, role))
+}
+
+/// Shows how the backend does; where things run is its own business.
+pub(super) struct PluginOfMaster(pub(super) watch::Receiver<BackendHealth>);
+
+impl teraslice_server::nodes::Nodes for PluginOfMaster {
+    fn state(&self) -> BTreeMap<String, NodeState> {
+        BTreeMap::new()
+    }
+
+    fn are_ours(&self) -> bool {
+        false
+    }
+
+    fn trouble(&self) -> Option<BackendTrouble> {
+        let degraded = self.0.borrow().degraded.clone()?;
+        Some(BackendTrouble { reason: degraded.reason, since: degraded.since })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_a_process_by_its_token_and_no_other() {
+        let key = ClusterKey::from_text(&"ab".repeat(32)).unwrap();
+        let ex_id = ExId::from_random([1; 16]);
+        let secret = key.execution(ex_id).expose().to_owned();
+        let right = format!("{ex_id}.worker.{secret}");
+        assert_eq!(purpose(&right, &key), Some((ex_id, Role::Worker)));
+        let other = ExId::from_random([2; 16]);
+        for wrong in [
+            format!("{other}.worker.{secret}"),
+            format!("{ex_id}.master.{secret}"),
+            format!("{ex_id}.worker."),
+            format!("{ex_id}.worker"),
+            String::new(),
+        ] {
+            assert_eq!(purpose(&wrong, &key), None, "{wrong}");
+        }
+    }
+}
