@@ -198,7 +198,7 @@ impl OpenError {
             Self::Hung { .. } | Self::Gone { .. } | Self::Remote { .. } => {
                 "look at the log of the backend; it is tried again by itself".to_owned()
             }
-            Self::Config(_) => "see the schema: teraslice backends list".to_owned(),
+            Self::Config(_) => "correct it under cluster_backends".to_owned(),
         }
     }
 

@@ -164,7 +164,7 @@ async fn says_what_it_does_not_understand() {
 
 #[tokio::test]
 async fn ends_a_process_that_answers_nothing_any_more() {
-    let backend = Stage::wrong(wrong_process(), "none").connect();
+    let backend = Stage::wrong(wrong_process(), "answers_nothing").connect();
     backend.adopt(Term(1)).await.unwrap();
     let pid = children();
     assert!(!pid.is_empty());

@@ -51,9 +51,11 @@ impl Stage {
         }
     }
 
-    /// A backend with a fault, as a library or as a process.
+    /// A backend with a fault, as a library or as a process. What hangs is given up soon.
     pub(crate) fn wrong(transport: Transport, fault: &str) -> Self {
-        Self { call_max: Duration::from_secs(1), ..Self::new(transport, json!({ "fault": fault })) }
+        let is_slow = ["hangs", "late", "answers_another", "answers_nothing"].contains(&fault);
+        let call_max = Duration::from_secs(if is_slow { 1 } else { 10 });
+        Self { call_max, ..Self::new(transport, json!({ "fault": fault })) }
     }
 
     pub(crate) fn options(&self) -> PluginOptions {
