@@ -34,7 +34,7 @@ use teraslice_backend_native::nodes::{
 use teraslice_core::{
     context::Context,
     engine::{EngineError, EngineHandle, EngineOptions},
-    store::StoreError,
+    store::{StateStore, StoreError},
 };
 use teraslice_model::{id::Term, record::VERSION};
 use teraslice_rpc::{
@@ -154,17 +154,13 @@ impl Master {
         // Before anything is touched that another master may have open.
         let (pods, leadership) = lead(config, context).await?.unzip();
         let store = parts.state(state_directory, context).await?;
-        let key = identity::cluster_key(config, state_directory)?;
+        let dress = dress(config, state_directory, store.as_ref(), context).await?;
+        let key = dress.key.clone();
         let options = ControllersOptions {
             command_max: config.cluster.action_timeout,
             ..ControllersOptions::default()
         };
         let controllers = Controllers::load(options, context.clone(), Arc::clone(&store)).await?;
-        let bundle_token = match config.cluster.has_tokens {
-            true => Some(tokens::prepare(store.as_ref(), &key, state_directory, context).await?),
-            false => None,
-        };
-        let dress = Dress { key: key.clone(), bundle_token, authority: authority(config, state_directory)? };
         let options = engine_options(config, leadership.as_ref(), state_directory)?;
         let shared = Arc::clone(&store);
         let engaged = match (pods, config.plugin()) {
@@ -269,6 +265,21 @@ fn authority(config: &Config, state_directory: &Path) -> Result<Option<Authority
         Some(tls) if tls.cert.is_none() => identity::authority(state_directory).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Returns what processes are given beside their job.
+async fn dress(
+    config: &Config,
+    state_directory: &Path,
+    store: &dyn StateStore,
+    context: &Context,
+) -> Result<Dress, MasterError> {
+    let key = identity::cluster_key(config, state_directory)?;
+    let bundle_token = match config.cluster.has_tokens {
+        true => Some(tokens::prepare(store, &key, state_directory, context).await?),
+        false => None,
+    };
+    Ok(Dress { key, bundle_token, authority: authority(config, state_directory)? })
 }
 
 /// Reaches the Kubernetes cluster, if that is the backend, and waits until no other master leads there.

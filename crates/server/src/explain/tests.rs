@@ -26,7 +26,8 @@ fn scene(status: Status) -> Scene {
         ..Stats::default()
     };
     let nodes = Some(NodeCount { connected: 1, known: 1, free_slots: Some(3) });
-    Scene { execution, view: Some(view), stats: Some(stats), nodes, now: Timestamp::from_millis(10_000) }
+    let now = Timestamp::from_millis(10_000);
+    Scene { execution, view: Some(view), stats: Some(stats), nodes, trouble: None, now }
 }
 
 fn with(status: Status, change: impl FnOnce(&mut Scene)) -> Finding {
@@ -41,6 +42,16 @@ fn view(scene: &mut Scene) -> &mut View {
 
 fn nodes(scene: &mut Scene) -> &mut NodeCount {
     scene.nodes.as_mut().unwrap()
+}
+
+#[test]
+fn tells_of_a_degraded_backend_before_anything_else() {
+    let found = with(Status::Running, |it| {
+        let since = Timestamp::from_millis(5_000);
+        it.trouble = Some(BackendTrouble { reason: "the library is missing".to_owned(), since });
+        it.view = None;
+    });
+    assert_eq!((found.cause, &*found.message), (Cause::BackendUnavailable, "the library is missing"));
 }
 
 #[test]
