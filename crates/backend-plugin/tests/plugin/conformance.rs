@@ -43,7 +43,7 @@ async fn finds_each_wrong_backend_by_the_law_that_it_breaks() {
                 assert!(LAWS.contains(&law));
                 let verdict = check(law, async || Stage::wrong(transport.clone(), fault)).await.unwrap();
                 let broken = verdict.broken.unwrap_or_else(|| panic!("{fault} keeps {law}"));
-                assert!(broken.contains(words), "{fault}: {broken}");
+                assert!(broken.contains(words), "{fault} of {transport:?}: {broken}");
             }
         })
     });

@@ -164,13 +164,16 @@ async fn says_what_it_does_not_understand() {
 
 #[tokio::test]
 async fn ends_a_process_that_answers_nothing_any_more() {
-    let backend = Stage::wrong(wrong_process(), "answers_nothing").connect();
+    let Transport::Process { command, .. } = wrong_process() else { panic!("not a process") };
+    let folder = tempfile::tempdir().unwrap();
+    // Others run the same program: this one has a name of its own.
+    let program = folder.path().join("stopped");
+    std::fs::copy(&command[0], &program).unwrap();
+    let backend = Stage::wrong(process(&[program.to_str().unwrap()]), "answers_nothing").connect();
     backend.adopt(Term(1)).await.unwrap();
-    let pid = children();
-    assert!(!pid.is_empty());
-    for pid in &pid {
-        signal(*pid, "STOP");
-    }
+    let pids = children("stopped");
+    assert_eq!(pids.len(), 1);
+    signal(pids[0], "STOP");
     for _ in 0..3 {
         let error = observe(&backend).await.unwrap_err();
         assert!(error.contains("did not answer observe"), "{error}");
@@ -213,15 +216,15 @@ async fn holds_jobs_against_the_schema_of_the_backend() {
     assert_eq!(problems[0].pointer, "/workers");
 }
 
-/// Returns the processes of the wrong backend that this process has started and that do not end.
-fn children() -> Vec<i32> {
+/// Returns the processes of a program that this process has started.
+fn children(program: &str) -> Vec<i32> {
     let me = std::process::id().to_string();
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     all.filter(|pid| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1).map(str::to_owned));
-        stat.contains("(wrong-process)") && parent.as_deref() == Some(&me)
+        stat.contains(&format!("({program})")) && parent.as_deref() == Some(&me)
     })
     .collect()
 }
