@@ -1,4 +1,5 @@
 use serde_json::json;
+use teraslice_backend_plugin::Transport;
 
 use super::*;
 
@@ -102,4 +103,47 @@ fn opens_the_api_to_other_machines_only_with_tokens_or_in_words() {
     ] {
         assert!(of(opened).is_ok());
     }
+}
+
+#[test]
+fn reads_backends_of_third_parties() {
+    let config = of(json!({"teraslice": {
+        "cluster_manager_type": "mine",
+        "cluster_backends": {
+            "mine": {"path": "/opt/libmine.so", "sha256": "ab".repeat(32), "config": {"queue": "slow"}},
+            "other": {"transport": "process", "command": ["/opt/other", "--fast"], "program": "/opt/teraslice"},
+        }
+    }}))
+    .unwrap();
+    let mine = &config.cluster_backends["mine"];
+    assert_eq!(
+        mine.transport,
+        Transport::Library { path: "/opt/libmine.so".into(), sha256: Some("ab".repeat(32)) }
+    );
+    assert_eq!(mine.config, json!({"queue": "slow"}));
+    assert_eq!(mine.config_pointer, "/teraslice/cluster_backends/mine/config");
+    let other = &config.cluster_backends["other"];
+    let command = vec!["/opt/other".to_owned(), "--fast".to_owned()];
+    assert_eq!(other.transport, Transport::Process { command, sha256: None });
+    assert_eq!(other.program.as_deref(), Some("/opt/teraslice"));
+}
+
+#[test]
+fn refuses_backends_that_cannot_be() {
+    let refused = |name: &str, entry: Value, words: &str| {
+        let found = problems(json!({"teraslice": {"cluster_backends": {name: entry}}}));
+        assert!(matches!(&found[..], [found] if found.contains(words)), "{found:?}");
+    };
+    refused("native", json!({"path": "/x.so"}), "is taken");
+    refused("mine", json!("/x.so"), "/teraslice/cluster_backends/mine: mine must be an object");
+    refused("mine", json!({}), "a library needs path, a process needs command");
+    refused("mine", json!({"path": "/x.so", "command": ["x"]}), "exactly one of them");
+    refused(
+        "mine",
+        json!({"transport": "pipe", "path": "/x.so"}),
+        "must be library or process, found \"pipe\"",
+    );
+    refused("mine", json!({"path": "/x.so", "sha256": "12"}), "/mine/sha256: sha256 must be 64");
+    let unknown = problems(json!({"teraslice": {"cluster_manager_type": "nobody"}}));
+    assert!(unknown[0].contains("nobody"), "{unknown:?}");
 }
