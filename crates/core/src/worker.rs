@@ -1,7 +1,7 @@
 //! The worker: takes leases, runs slices through the job's operations, answers.
 
 mod chains;
-mod failure;
+pub(crate) mod failure;
 mod letters;
 mod pipeline;
 mod runner;

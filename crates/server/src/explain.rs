@@ -66,8 +66,7 @@ impl App {
         let errors =
             if execution.status == Status::Failed { self.first_errors(ex_id).await? } else { Vec::new() };
         let nodes = self.services.nodes.state();
-        let are_ours = !self.options.is_kubernetes() && self.services.nodes.are_ours();
-        let nodes = are_ours.then(|| NodeCount {
+        let nodes = self.services.nodes.are_ours().then(|| NodeCount {
             connected: nodes.values().filter(|node| node.is_connected()).count(),
             known: nodes.len(),
             free_slots: self.services.nodes.free_slots(),

@@ -371,13 +371,10 @@ async fn ends_what_a_node_brings_back_of_an_execution_that_is_over() {
     let options = EngineOptions { tick: SHORT, ..EngineOptions::new(environment()) };
     let (engine, handle) = Engine::new(options, context.clone(), store.clone(), nodes);
     let running = context.spawn(engine.run());
-    let mut views = handle.watch(ex_id()).await;
-    while views.is_err() {
-        tokio::task::yield_now().await;
-        views = handle.watch(ex_id()).await;
-    }
+    until("the execution is looked after", async || handle.watch(ex_id()).await.is_ok()).await;
+    let mut views = handle.watch(ex_id()).await.unwrap();
     change(&*store, ex_id(), Status::Completed).await;
-    view(&mut views.unwrap(), |view| view.is_settled).await;
+    view(&mut views, |view| view.is_settled).await;
     assert_eq!(
         fleet.pids("a").len(),
         3,

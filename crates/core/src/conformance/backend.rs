@@ -1,8 +1,8 @@
 //! The laws of a cluster backend, one function each; every implementation runs all of them.
 
 use std::{
-    any::Any, collections::BTreeSet, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc,
-    task::Poll, time::Duration,
+    collections::BTreeSet, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll,
+    time::Duration,
 };
 
 use futures::{FutureExt, StreamExt};
@@ -13,9 +13,12 @@ use teraslice_model::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::backend::{
-    BackendError, BackendEvent, ClusterBackend, DesiredExecution, Instance, InstanceId, Phase, Retire,
-    Retired, Role, Scope, StopBackend,
+use crate::{
+    backend::{
+        BackendError, BackendEvent, ClusterBackend, DesiredExecution, Instance, InstanceId, Phase, Retire,
+        Retired, Role, Scope, StopBackend,
+    },
+    worker::failure::panic_text,
 };
 
 /// Everything has to happen within this.
@@ -73,7 +76,7 @@ macro_rules! laws {
                 $(stringify!($law) => {
                     let checked = async { $law(Bench::new(make().await).await).await };
                     let broken = AssertUnwindSafe(Box::pin(checked)).catch_unwind().await.err();
-                    let broken = broken.map(|panic| words(panic.as_ref()).to_owned());
+                    let broken = broken.map(|panic| panic_text(panic.as_ref()).unwrap_or("it panicked").to_owned());
                     Some(Verdict { law: stringify!($law), broken })
                 })+
                 _ => None,
@@ -100,12 +103,6 @@ laws! {
     hints_at_changes,
     survives_calls_that_are_given_up,
     terminates_everything,
-}
-
-/// Returns what a panic said.
-fn words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it panicked")
 }
 
 async fn ensures_twice_as_once<C: Cluster>(bench: Bench<C>) {

@@ -40,7 +40,11 @@ impl Place {
         match AssertUnwindSafe(work.instrument(span)).catch_unwind().await {
             Ok(done) => done.map_err(|error| self.failed(error)),
             Err(panic) => {
-                let reason = format!("{}: panicked: {}", self.text(), panic_text(panic.as_ref()));
+                let reason = format!(
+                    "{}: panicked: {}",
+                    self.text(),
+                    panic_text(panic.as_ref()).unwrap_or("no message")
+                );
                 Err(Failure::Panic { reason })
             }
         }
@@ -73,8 +77,8 @@ impl Place {
     }
 }
 
-/// Returns the text of a panic.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+/// Returns the text of a panic, if it has one.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
 }

@@ -2,9 +2,13 @@
 
 use serde_json::{Map, Value};
 use teraslice_backend_native::{nodes::message::ProcessSpec, socket::SECRET};
-use teraslice_core::backend::Role;
+use teraslice_core::{backend::Role, store::StateStore};
 use teraslice_model::id::ExId;
-use teraslice_rpc::{introduce::Introduction, secret::ClusterKey, tls::Authority};
+use teraslice_rpc::{
+    introduce::{Introduction, Stranger},
+    secret::ClusterKey,
+    tls::Authority,
+};
 
 use super::super::{
     identity::{self, IDENTITY},
@@ -28,8 +32,22 @@ impl Dress {
         spec.env.extend(others.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
 
-    /// Returns it for a process that asks.
-    pub(super) fn introduction(&self, ex_id: ExId, role: Role, job: Map<String, Value>) -> Introduction {
+    /// Tells a process that has shown who it is what it is for.
+    pub(super) async fn introduce(
+        &self,
+        store: &dyn StateStore,
+        ex_id: ExId,
+        role: Role,
+    ) -> Result<Introduction, Stranger> {
+        let execution = store.execution(ex_id).await;
+        let execution = execution.map_err(|error| Stranger::Unavailable { reason: error.to_string() })?;
+        let running = execution.filter(|execution| !execution.status.is_terminal());
+        let running =
+            running.ok_or_else(|| Stranger::Unknown { reason: format!("execution {ex_id} does not run") })?;
+        Ok(self.introduction(ex_id, role, running.job))
+    }
+
+    fn introduction(&self, ex_id: ExId, role: Role, job: Map<String, Value>) -> Introduction {
         Introduction {
             secret: self.key.execution(ex_id).expose().to_owned(),
             job,

@@ -125,12 +125,8 @@ impl Introducer {
         let purpose = self.pods.purpose_of(&pod.name, &pod.uid).await;
         let purpose = purpose.map_err(|error| unavailable(error.to_string()))?;
         let purpose = purpose.ok_or_else(|| unknown(format!("pod {} works for no execution", pod.name)))?;
-        let execution = self.store.execution(purpose.ex_id).await;
-        let execution = execution.map_err(|error| unavailable(error.to_string()))?;
-        let execution = execution.filter(|execution| !execution.status.is_terminal());
-        let execution =
-            execution.ok_or_else(|| unknown(format!("execution {} does not run", purpose.ex_id)))?;
+        let introduction = self.dress.introduce(self.store.as_ref(), purpose.ex_id, purpose.role).await?;
         tracing::debug!(pod = pod.name, ex_id = %purpose.ex_id, "pod introduced");
-        Ok(self.dress.introduction(purpose.ex_id, purpose.role, execution.job))
+        Ok(introduction)
     }
 }

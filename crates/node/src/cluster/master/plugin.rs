@@ -117,14 +117,10 @@ pub(super) struct PluginIntroducer {
 
 impl PluginIntroducer {
     pub(super) async fn introduce(&self, token: &str) -> Result<Introduction, Stranger> {
-        let unknown = |reason: String| Stranger::Unknown { reason };
-        let (ex_id, role) = purpose(token, &self.dress.key)
-            .ok_or_else(|| unknown("it is not that of an execution of this cluster".to_owned()))?;
-        let execution = self.store.execution(ex_id).await;
-        let execution = execution.map_err(|error| Stranger::Unavailable { reason: error.to_string() })?;
-        let execution = execution.filter(|execution| !execution.status.is_terminal());
-        let execution = execution.ok_or_else(|| unknown(format!("execution {ex_id} does not run")))?;
-        Ok(self.dress.introduction(ex_id, role, execution.job))
+        let (ex_id, role) = purpose(token, &self.dress.key).ok_or_else(|| Stranger::Unknown {
+            reason: "it is not that of an execution of this cluster".to_owned(),
+        })?;
+        self.dress.introduce(self.store.as_ref(), ex_id, role).await
     }
 }
 

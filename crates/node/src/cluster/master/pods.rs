@@ -23,6 +23,10 @@ impl teraslice_server::nodes::Nodes for PodsOfMaster {
     fn state(&self) -> BTreeMap<String, NodeState> {
         by_machine(self.pods.pods())
     }
+
+    fn are_ours(&self) -> bool {
+        false
+    }
 }
 
 fn by_machine(pods: Vec<PodView>) -> BTreeMap<String, NodeState> {
