@@ -90,8 +90,7 @@ impl Connection {
             state.connections += 1;
             let number = state.connections;
             let entry = state.entry(ex_id);
-            let is_earlier = |at: &Hello| (at.generation, at.epoch) > (hello.generation, hello.epoch);
-            if entry.located.borrow().as_ref().is_some_and(is_earlier) {
+            if entry.located.borrow().as_ref().is_some_and(|at| is_earlier(&hello, at)) {
                 tracing::warn!(%ex_id, epoch = %hello.epoch, "connection of an earlier controller refused");
                 return None;
             }
@@ -113,17 +112,25 @@ impl Connection {
         Some((number, receiver))
     }
 
-    /// Makes known where the controller listens, and how its workers log.
+    /// Makes known where the controller listens, and how its workers log. The stored execution is told first: when workers
+    /// have ended it, it says where its controller was.
     async fn locate(&self, hello: Hello) {
         tracing::info!(ex_id = %self.ex_id, host = hello.host, port = hello.port, "controller connected");
         let slicer = Some((hello.host.clone(), hello.port));
-        self.announce(hello);
         self.store(ExecutionUpdate { slicer, ..ExecutionUpdate::default() }).await;
+        self.announce(hello);
     }
 
+    /// Tells whoever looks for the controller, unless a later one has been announced meanwhile.
     fn announce(&self, hello: Hello) {
         if let Some(entry) = self.shared.state().entries.get(&self.ex_id) {
-            entry.located.send_replace(Some(hello));
+            entry.located.send_if_modified(|at| {
+                let is_latest = at.as_ref().is_none_or(|at| !is_earlier(&hello, at));
+                if is_latest {
+                    *at = Some(hello);
+                }
+                is_latest
+            });
         }
     }
 
@@ -182,7 +189,11 @@ impl Connection {
         let stored = timeout(shared.options.call_max, async {
             match shared.store.execution(ex_id).await? {
                 Some(execution) if is_behind(&update, &execution.stats) => Ok(()),
-                Some(execution) if !execution.status.is_terminal() || is_ahead(&update, &execution.stats) => {
+                Some(execution)
+                    if !execution.status.is_terminal()
+                        || update.slicer.is_some()
+                        || is_ahead(&update, &execution.stats) =>
+                {
                     shared.store.update_execution(ex_id, update).await.map(|_| ())
                 }
                 _ => Ok(()),
@@ -213,6 +224,11 @@ impl Connection {
             sleep(shared.options.store_every).await;
         }
     }
+}
+
+/// Tells whether a controller was started before another one of its execution.
+fn is_earlier(one: &Hello, other: &Hello) -> bool {
+    (one.generation, one.epoch) < (other.generation, other.epoch)
 }
 
 /// Tells whether statistics are earlier than the stored ones. The duration is written at the end.

@@ -143,3 +143,27 @@ async fn lists_controllers_by_name_the_last_first() {
         assert_eq!(names, ["c", "b", "a"]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn keeps_where_the_controller_of_an_ended_execution_was() {
+    let stage = Stage::new().await;
+    let (_, ex_id) = stage.started_job(&job()).await;
+    let (says, from) = mpsc::channel(4);
+    let (to, _told) = mpsc::channel(4);
+    stage.controllers.attach(ex_id, ControlSession { from, to });
+    let execution = stage.execution(ex_id).await;
+    let hello = Hello {
+        ex_id,
+        generation: execution.generation,
+        epoch: execution.epoch,
+        host: "h".to_owned(),
+        port: 1,
+        log_level: None,
+    };
+    let mut located = stage.controllers.located(ex_id);
+    says.send(FromController::Hello(hello)).await.unwrap();
+    // Workers find it only now: that they end the execution is later still.
+    located.changed().await.unwrap();
+    let stored = stage.execution(ex_id).await;
+    assert_eq!((stored.slicer_hostname.as_deref(), stored.slicer_port), (Some("h"), Some(1)));
+}
