@@ -233,8 +233,8 @@ fn seed(scene: &Scene, index: &str) -> String {
 
 fn recovers_what_an_original_left(scene: &Scene) {
     let seeded = seed(scene, "copy-4");
-    // Slices that a worker had begun were never finished: they are pending too.
-    for (kind, count) in [("errors", 200), ("pending", 400), ("all", 600)] {
+    // Slices that a worker had begun (`start`) are not among the pending ones, as in the original.
+    for (kind, count) in [("errors", 200), ("pending", 200), ("all", 600)] {
         scene.create("copy-4");
         let ex_id = scene.begin(&format!("/ex/{seeded}/_recover?cleanup_type={kind}"));
         let record = scene.completes(&ex_id);
@@ -242,6 +242,9 @@ fn recovers_what_an_original_left(scene: &Scene) {
         assert_eq!(record["recovered_slice_type"], kind);
         scene.check("copy-4", count);
     }
+    // Nothing says where the original would have gone on.
+    let refused = scene.cluster.request("POST", &format!("/ex/{seeded}/_recover"), None);
+    assert_eq!(refused.status, 422, "{}", refused.body);
 }
 
 fn goes_on_by_itself_with_autorecover(scene: &Scene) {
@@ -338,8 +341,17 @@ fn written(scene: &Scene) -> u64 {
     stats["_all"]["total"]["indexing"]["index_total"].as_u64().expect("the server counts what it writes")
 }
 
+/// Requests that the server has answered since it started, of all kinds.
+fn requests(scene: &Scene) -> u64 {
+    let usage = scene.server.ask("GET", "/_nodes/usage/rest_actions", None);
+    let nodes = usage["nodes"].as_object().expect("the server lists its nodes").values();
+    let actions =
+        nodes.flat_map(|node| node["rest_actions"].as_object().expect("a node counts its requests").values());
+    actions.map(|count| count.as_u64().expect("a count")).sum()
+}
+
 #[test]
-fn a_slice_costs_the_server_one_document() {
+fn a_slice_costs_the_server_one_document_and_a_fiftieth_of_a_request() {
     const SLICES: u64 = 50_000;
     let Some(scene) = Scene::new() else { return };
     let job = json!({
@@ -348,18 +360,20 @@ fn a_slice_costs_the_server_one_document() {
         "workers": 2,
         "operations": [{"_op": "data_generator", "size": SLICES}, {"_op": "noop", "size": 1}],
     });
-    let before = written(&scene);
+    let before = (written(&scene), requests(&scene));
     let (_, ex_id) = scene.cluster.submit(&job);
     let record = scene.completes(&ex_id);
     assert_eq!(record["_slicer_stats"]["processed"], SLICES);
     let counts = scene.cluster.get(&format!("/v1/ex/{ex_id}/slices?state=completed&size=1"));
     assert_eq!(counts.as_array().map(Vec::len), Some(1));
-    let per_slice = (written(&scene) - before) as f64 / SLICES as f64;
+    let asked = (requests(&scene) - before.1) as f64 / SLICES as f64;
+    let written = (written(&scene) - before.0) as f64 / SLICES as f64;
     tell(&format!(
-        "{SLICES} slices in {} s, {per_slice:.2} documents each",
+        "{SLICES} slices in {} s, {written:.2} documents and {asked:.4} requests each",
         record["_slicer_stats"]["job_duration"]
     ));
-    assert!((1.0..1.1).contains(&per_slice), "{per_slice} documents per slice");
+    assert!((1.0..1.1).contains(&written), "{written} documents per slice");
+    assert!((0.0001..0.02).contains(&asked), "{asked} requests per slice");
 }
 
 fn text(value: &Value) -> &str {

@@ -14,12 +14,12 @@ use teraslice_core::{
     link::channel::channel,
     plan::Plan,
     registry::Registry,
-    store::{Page, SliceCounts, StateStore, StatusChange},
+    store::{Flush, Page, SliceCounts, StateStore, StatusChange, Writer},
     worker::{Worker, WorkerOptions},
 };
 use teraslice_model::{
-    execution::Cleanup,
-    id::{ExId, SliceId, WorkerId},
+    execution::{Cleanup, Execution},
+    id::{Epoch, ExId, SliceId, WorkerId},
     slice::SliceState,
     status::Status,
 };
@@ -198,6 +198,24 @@ async fn a_recovery_that_is_killed_again_and_again_gives_the_same() {
     for cleanup in [Some(Cleanup::Errors), Some(Cleanup::Pending), Some(Cleanup::All), None] {
         recover(cleanup, &[0, 1, 2]).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaves_out_what_workers_of_the_original_had_begun() {
+    let bench = Bench::new();
+    let killed = bench.killed().await;
+    let mut slices = bench.store.slices(killed, SliceState::Pending, ALL).await.unwrap();
+    slices[0].deaths = 1;
+    let expected: BTreeSet<_> = slices[1..].iter().map(|record| record.slice.id).collect();
+    assert!(!expected.is_empty());
+    // No controller of ours has ever had it.
+    let foreign = Execution { epoch: Epoch(0), ..execution(3) };
+    let (earlier, writer) = (foreign.ex_id, Writer { generation: foreign.generation, epoch: Epoch(0) });
+    bench.store.create_execution(foreign).await.unwrap();
+    bench.store.append(earlier, writer, Flush { slices, ..Flush::default() }).await.unwrap();
+    let ex_id = bench.recovery(earlier, Some(Cleanup::Pending)).await;
+    bench.finish(ex_id, &bench.plan(0, "second")).await;
+    bench.check(ex_id, &expected).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -194,8 +194,8 @@ impl App {
         let last =
             if is_autorecover(&checked.document) { self.latest_execution(job_id).await? } else { None };
         let recovery = last.map(|last| (last.ex_id, Some(Cleanup::Pending)));
-        if recovery.is_some() {
-            check_recoverable(checked.is_recoverable, &checked.document)?;
+        if let Some((source, _)) = recovery {
+            self.check_goes_on(source, &checked).await?;
         }
         self.begin(job_id, checked, recovery).await
     }
@@ -260,20 +260,6 @@ impl App {
 /// Tells whether a checked job goes on from its last execution.
 pub(crate) fn is_autorecover(job: &Map<String, Value>) -> bool {
     job.get("autorecover") == Some(&Value::Bool(true))
-}
-
-/// Refuses to go on slicing where the reader cannot.
-pub(crate) fn check_recoverable(is_recoverable: bool, job: &Map<String, Value>) -> Result<(), Refusal> {
-    if is_recoverable {
-        return Ok(());
-    }
-    let reader =
-        job.get("operations").and_then(|operations| operations.get(0)?.get("_op")).unwrap_or(&Value::Null);
-    let message = format!(
-        "the reader {reader} cannot go on where an earlier execution has stopped; \
-         recover with cleanup_type=all, errors or pending, or start anew without autorecover"
-    );
-    Err(Refusal::unprocessable(message))
 }
 
 /// Returns a job record for an answer, with warnings if there are any.

@@ -1,5 +1,6 @@
 //! Recovery: a new execution that goes on where an earlier one has stopped.
 
+use serde_json::Value;
 use teraslice_model::{
     execution::{Cleanup, Execution},
     id::{ExId, JobId},
@@ -8,7 +9,7 @@ use teraslice_model::{
 use crate::{
     app::App,
     checker::Checked,
-    jobs::{Done, check_recoverable, is_autorecover},
+    jobs::{Done, is_autorecover},
     params::Params,
     refusal::Refusal,
 };
@@ -66,10 +67,33 @@ impl App {
     ) -> Result<Done, Refusal> {
         let is_auto = is_autorecover(&checked.document);
         if cleanup.is_none() || is_auto {
-            check_recoverable(checked.is_recoverable, &checked.document)?;
+            self.check_goes_on(source.ex_id, &checked).await?;
         }
         let slice_type = cleanup.or(is_auto.then_some(Cleanup::Pending));
         self.begin(source.job_id, checked, Some((source.ex_id, slice_type))).await
+    }
+
+    /// Checks that slicing can go on where an execution has stopped.
+    pub(crate) async fn check_goes_on(&self, source: ExId, checked: &Checked) -> Result<(), Refusal> {
+        const INSTEAD: &str =
+            "recover with cleanup_type=all, errors or pending, or start anew without autorecover";
+        if !checked.is_recoverable {
+            let operations = checked.document.get("operations");
+            let reader =
+                operations.and_then(|operations| operations.get(0)?.get("_op")).unwrap_or(&Value::Null);
+            let message =
+                format!("the reader {reader} cannot go on where an earlier execution has stopped; {INSTEAD}");
+            return Err(Refusal::unprocessable(message));
+        }
+        let store = &self.services.store;
+        let counts = store.slice_counts(source).await?;
+        let has_slices = counts.pending + counts.completed + counts.error > 0;
+        if has_slices && store.ledger(source).await?.checkpoints.is_empty() {
+            let message =
+                format!("execution {source} was not run here and left no position to go on from; {INSTEAD}");
+            return Err(Refusal::unprocessable(message));
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use teraslice_model::{
     checkpoint::Checkpoint,
     execution::{Cleanup, Execution},
+    id::{Epoch, ExId},
     slice::SliceState,
 };
 
@@ -14,6 +15,9 @@ use crate::store::{Flush, Ledger, SliceRecord, StateStore, StoreError, Totals, W
 /// write: it happens once, however often the controller is started, and a recovery of the recovery finds them there.
 /// With a cleanup type the copied checkpoints are exhausted, so that no new slices are made, unless the job is one that
 /// recovers by itself (`autorecover`): that goes on slicing.
+///
+/// Of an execution that the original ran, slices that a worker had begun are left out when somebody asks for the pending
+/// ones, as they were there. It has no checkpoints: nothing can go on where it stopped, only with a cleanup type.
 pub(super) async fn prepare(
     store: &dyn StateStore,
     execution: &Execution,
@@ -36,7 +40,8 @@ pub(super) async fn prepare(
     }
     let mut slices = Vec::new();
     if cleanup != Some(Cleanup::Errors) {
-        slices.extend(theirs.unfinished);
+        let leaves_begun = cleanup == Some(Cleanup::Pending) && is_foreign(store, earlier).await?;
+        slices.extend(theirs.unfinished.into_iter().filter(|record| !leaves_begun || record.deaths == 0));
     }
     if cleanup != Some(Cleanup::Pending) {
         slices.extend(all_slices(store, earlier, SliceState::Error).await?);
@@ -46,6 +51,11 @@ pub(super) async fn prepare(
     let flush = Flush { slices, checkpoints, dead_letters: Vec::new(), totals: Totals::default() };
     store.append(execution.ex_id, writer, flush).await?;
     store.ledger(execution.ex_id).await
+}
+
+/// Tells whether no controller of ours has ever had the execution.
+async fn is_foreign(store: &dyn StateStore, id: ExId) -> Result<bool, StoreError> {
+    Ok(store.execution(id).await?.is_some_and(|execution| execution.epoch == Epoch(0)))
 }
 
 fn renewed(record: SliceRecord) -> SliceRecord {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::list::Collector;
 
-/// The word of the original for slices that a worker has taken.
+/// The word of the original for slices that a worker has taken. Here they are pending, and their worker counts as lost.
 const STARTED: &str = "start";
 
 /// A record.
@@ -98,11 +98,12 @@ fn read(document: &Document) -> Result<ErrorRecord, StoreError> {
         request: Request::from_json(record.request),
         created: record.created,
     };
+    let begun = u32::from(record.state == STARTED);
     let Record { error, retry_count, deaths, .. } = record;
     Ok(ErrorRecord {
         ex_id: record.ex_id,
         updated: record.updated.unwrap_or(record.created),
-        slice: SliceRecord { slice, state, error, retry_count, deaths },
+        slice: SliceRecord { slice, state, error, retry_count, deaths: deaths.max(begun) },
     })
 }
 

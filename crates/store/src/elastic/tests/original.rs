@@ -103,6 +103,8 @@ async fn reads_what_the_original_has_written() {
         assert!(ledger.checkpoints.is_empty());
         assert_eq!(orders(&ledger.unfinished), [2, 4, 6, 8]);
         assert_eq!(ledger.unfinished[0].slice.request.json(), "{\"start\":2}");
+        let deaths: Vec<_> = ledger.unfinished.iter().map(|record| record.deaths).collect();
+        assert_eq!(deaths, [1, 0, 1, 0], "a worker had begun every other one");
         let counts = SliceCounts { pending: 4, completed: 2, error: 2 };
         assert_eq!(store.slice_counts(ex_id).await.unwrap(), counts);
         for (state, wanted) in [
