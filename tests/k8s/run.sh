@@ -11,7 +11,7 @@ export TERASLICE_KUBE_STATE="$folder/kube"
 trap '"$kube/down" >/dev/null 2>&1 || :; rm -rf "$folder"' EXIT
 trap 'exit 130' INT TERM
 bin=$("$kube/build" | tail -n 1)
-"$kube/up"
+"$kube/up" --nodes 2
 archive=$folder/image.tar
 cargo xtask image teraslice:k8sdev --binary "$program" --output "$archive"
 "$kube/load" "$archive"

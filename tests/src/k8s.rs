@@ -7,7 +7,7 @@ use std::{
     env, fs,
     os::unix::fs::chown,
     path::PathBuf,
-    process::Command,
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -144,6 +144,25 @@ impl Installation {
     pub fn restart_master(&self) {
         self.kubectl(&["rollout", "restart", "deployment/teraslice-master"]);
         self.kubectl(&["rollout", "status", "deployment/teraslice-master", "--timeout", "180s"]);
+    }
+
+    /// Returns the memory of the master's pod, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When its node does not know.
+    #[must_use]
+    pub fn memory_of_master(&self) -> u64 {
+        let master = &self.objects("pods")["items"];
+        let is_master = |pod: &&Value| pod["metadata"]["labels"]["app.kubernetes.io/component"] == "master";
+        let master =
+            master.as_array().and_then(|pods| pods.iter().find(is_master)).expect("there is a master");
+        let node = master["spec"]["nodeName"].as_str().expect("it runs");
+        let stats = run("kubectl", &["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/stats/summary")]);
+        let stats: Value = serde_json::from_str(&stats).expect("a node answers with JSON");
+        let pods = stats["pods"].as_array().expect("a node lists its pods");
+        let pod = pods.iter().find(|pod| pod["podRef"]["uid"] == master["metadata"]["uid"]);
+        pod.and_then(|pod| pod["memory"]["rssBytes"].as_u64()).expect("a node measures its pods")
     }
 
     /// Leads an address of this machine to the master's service, whichever pod is behind it.
@@ -324,27 +343,116 @@ impl Drop for Installation {
     }
 }
 
-/// A component of the cluster (`kube-apiserver`) that hangs until this is dropped.
+/// Something wrong with the cluster until this is dropped.
 #[derive(Debug)]
-pub struct Paused(&'static str);
+pub struct Fault {
+    program: PathBuf,
+    undo: [&'static str; 2],
+}
 
-impl Paused {
-    /// Makes it hang.
+impl Fault {
+    /// Makes a component (`kube-apiserver`) hang.
     ///
     /// # Panics
     ///
-    /// When it cannot be.
+    /// When it cannot be, as with the other faults.
     #[must_use]
-    pub fn new(component: &'static str) -> Self {
-        run(&script("ctl").to_string_lossy(), &["pause", component]);
-        Self(component)
+    pub fn paused(component: &'static str) -> Self {
+        Self::new(script("ctl"), ["pause", component], ["resume", component])
+    }
+
+    /// Cuts a node (`n2`; not the first) off the network; what runs there goes on.
+    #[must_use]
+    pub fn unplugged(node: &'static str) -> Self {
+        Self::new(script("ctl"), ["unplug", node], ["plug", node])
+    }
+
+    /// Lets no new pods onto a node.
+    #[must_use]
+    pub fn cordoned(node: &'static str) -> Self {
+        Self::new("kubectl".into(), ["cordon", node], ["uncordon", node])
+    }
+
+    fn new(program: PathBuf, make: [&'static str; 2], undo: [&'static str; 2]) -> Self {
+        run(&program.to_string_lossy(), &make);
+        Self { program, undo }
     }
 }
 
-impl Drop for Paused {
+impl Drop for Fault {
     fn drop(&mut self) {
-        run(&script("ctl").to_string_lossy(), &["resume", self.0]);
+        run(&self.program.to_string_lossy(), &self.undo);
     }
+}
+
+/// Simulated nodes (`fake-1`, ...), labelled `type: kwok`, for pods that bear their taint; gone at the end.
+#[derive(Debug)]
+pub struct FakeNodes {
+    kwok: Child,
+    count: u32,
+}
+
+impl FakeNodes {
+    /// Makes so many.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be.
+    #[must_use]
+    pub fn start(count: u32) -> Self {
+        let stages = root().join("tests/k8s/kwok.yaml");
+        let mut kwok = Command::new("kwok");
+        kwok.args(["--manage-all-nodes=false", "--node-lease-duration-seconds", "40", "--config"])
+            .arg(stages);
+        kwok.args(["--manage-nodes-with-annotation-selector", "kwok.x-k8s.io/node=fake", "--kubeconfig"]);
+        kwok.arg(env::var_os("KUBECONFIG").expect("KUBECONFIG leads to the cluster"));
+        let kwok = kwok.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let nodes = Self { kwok: kwok.expect("kwok is beside kubectl"), count };
+        let room = json!({"cpu": "64", "memory": "256Gi", "pods": "1000"});
+        let node = |number: u32| {
+            let name = format!("fake-{number}");
+            json!({
+                "apiVersion": "v1", "kind": "Node",
+                "metadata": {
+                    "name": name, "annotations": {"kwok.x-k8s.io/node": "fake"},
+                    "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "type": "kwok"},
+                },
+                "spec": {"taints": [{"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}]},
+                "status": {"allocatable": room, "capacity": room},
+            })
+        };
+        let all =
+            json!({"apiVersion": "v1", "kind": "List", "items": (1..=count).map(node).collect::<Vec<_>>()});
+        let file = tempfile::NamedTempFile::new().expect("the folder for temporary files can be written");
+        fs::write(file.path(), all.to_string()).expect("the folder for temporary files can be written");
+        run("kubectl", &["create", "--filename", &file.path().to_string_lossy()]);
+        nodes
+    }
+}
+
+impl Drop for FakeNodes {
+    fn drop(&mut self) {
+        let names: Vec<_> = (1..=self.count).map(|number| format!("fake-{number}")).collect();
+        drop(Command::new("kubectl").args(["delete", "node"]).args(names).output());
+        drop(self.kwok.kill());
+        drop(self.kwok.wait());
+    }
+}
+
+/// Returns how many requests of service accounts outside `kube-system` the API server has answered: those of our masters.
+///
+/// # Panics
+///
+/// When it does not say.
+#[must_use]
+pub fn requests_of_masters() -> u64 {
+    let metrics = run("kubectl", &["get", "--raw", "/metrics"]);
+    let counts = metrics.lines().filter(|line| {
+        line.starts_with("apiserver_flowcontrol_dispatched_requests_total")
+            && line.contains("flow_schema=\"service-accounts\"")
+    });
+    let counts = counts.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok());
+    counts.sum::<f64>() as u64
 }
 
 fn script(name: &str) -> PathBuf {

@@ -71,8 +71,8 @@ const KILL_GRACE_S: u32 = 1;
 ///   its own only.
 /// - Nothing is deleted but by name and unique id. Nobody has longer to leave than the grace period of pods, which follows from
 ///   `shutdown_timeout`, and who was asked to leave is not killed before that has passed.
-/// - A pod that should have been gone for a minute, as on a machine that is out of reach, is forgotten by force, so that its
-///   Job makes another: the epoch of its successor keeps it from doing harm.
+/// - A pod that should have been gone for a minute, or that is asked to go on a machine that is out of reach, is forgotten by
+///   force, so that its Job makes another: the epoch of its successor keeps it from doing harm.
 ///
 /// Must be used inside a tokio runtime.
 pub struct Kubernetes {

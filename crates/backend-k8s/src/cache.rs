@@ -202,10 +202,11 @@ impl Cache {
         }
     }
 
-    /// Lists pods that should have been gone before `limit`.
+    /// Lists pods that should have been gone before `limit`, and those that are asked to go where nobody hears it.
     pub(crate) fn stuck(&self, limit: Timestamp) -> Vec<SeenPod> {
         let is_stuck = |pod: &&SeenPod| {
-            pod.purpose.is_some() && pod.identity.deleted.is_some_and(|deleted| deleted < limit)
+            let is_overdue = |deleted| pod.phase == Phase::Lost || deleted < limit;
+            pod.purpose.is_some() && pod.identity.deleted.is_some_and(is_overdue)
         };
         self.pods.iter().filter(is_stuck).cloned().collect()
     }
@@ -302,6 +303,27 @@ mod tests {
         assert_eq!(live, [(0, waiting()), (1, Phase::Running), (2, waiting())]);
         cache.troubles.insert("uid-job".to_owned(), "quota".to_owned());
         assert_eq!(shown(&cache)[0].1, Phase::Waiting("quota".to_owned()));
+    }
+
+    #[test]
+    fn gives_up_pods_that_do_not_leave_or_cannot_hear() {
+        let (deadline, limit) = (Timestamp::from_millis(70_000), Timestamp::from_millis(60_000));
+        let leaving = |name: &str, phase: Phase| {
+            let mut pod = pod(name, 0, phase);
+            pod.identity.deleted = Some(deadline);
+            pod
+        };
+        let mut cache = Cache::default();
+        cache.pods.apply(leaving("asked", Phase::Draining));
+        cache.pods.apply(leaving("deaf", Phase::Lost));
+        cache.pods.apply(pod("silent", 1, Phase::Lost));
+        let names = |limit: Timestamp| {
+            let mut names: Vec<_> = cache.stuck(limit).into_iter().map(|pod| pod.identity.name).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(limit), ["deaf"], "the others may come back, or have time left");
+        assert_eq!(names(Timestamp::from_millis(70_001)), ["asked", "deaf"]);
     }
 
     #[test]

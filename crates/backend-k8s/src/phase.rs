@@ -16,7 +16,7 @@ pub(crate) fn of(pod: &Pod) -> Phase {
     match status.phase.as_deref() {
         Some("Succeeded") => Phase::Exited(ExitReason::Completed),
         Some("Failed") => Phase::Exited(ended(status)),
-        _ if is_lost(status) => Phase::Lost,
+        _ if is_lost(pod, status) => Phase::Lost,
         _ if pod.metadata.deletion_timestamp.is_some() => Phase::Draining,
         Some("Running") => Phase::Running,
         _ => waiting(status).map_or(Phase::Starting, Phase::Waiting),
@@ -24,9 +24,14 @@ pub(crate) fn of(pod: &Pod) -> Phase {
 }
 
 /// Tells whether the machine of a pod is out of reach.
-fn is_lost(status: &PodStatus) -> bool {
-    let ready = condition(status, "Ready");
-    let is_silent = ready.is_some_and(|it| it.reason.as_deref() == Some("NodeNotReady"));
+///
+/// The pod itself does not say so. But whoever watches over machines then takes back that the pod is ready, and nothing else: a
+/// kubelet would have said the same of its containers.
+fn is_lost(pod: &Pod, status: &PodStatus) -> bool {
+    let is = |kind: &str, wanted: &str| condition(status, kind).is_some_and(|it| it.status == wanted);
+    let has_gates =
+        pod.spec.as_ref().is_some_and(|spec| spec.readiness_gates.as_ref().is_some_and(|it| !it.is_empty()));
+    let is_silent = is("Ready", "False") && is("ContainersReady", "True") && !has_gates;
     is_silent || matches!(status.reason.as_deref(), Some("NodeLost"))
 }
 
@@ -118,8 +123,15 @@ mod tests {
 
     #[test]
     fn takes_a_pod_on_a_silent_machine_for_lost() {
-        let condition = json!([{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]);
-        assert_eq!(phase(json!({"phase": "Running", "conditions": condition})), Phase::Lost);
+        let running = |ready: &str, containers: &str| {
+            let conditions = json!([{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": containers}]);
+            json!({"phase": "Running", "conditions": conditions})
+        };
+        assert_eq!(phase(running("False", "True")), Phase::Lost);
+        assert_eq!(phase(running("False", "False")), Phase::Running);
+        assert_eq!(phase(running("True", "True")), Phase::Running);
+        let gated = json!({"spec": {"containers": [], "readinessGates": [{"conditionType": "x"}]}, "status": running("False", "True")});
+        assert_eq!(of(&serde_json::from_value(gated).unwrap()), Phase::Running);
     }
 
     #[test]

@@ -203,7 +203,7 @@ fn tell(observation: &Weak<Observation>, hear: impl FnOnce(&Observation)) {
     }
 }
 
-/// Deletes pods by force that should have been gone for long.
+/// Deletes pods by force that should have been gone for long, or cannot hear that they should go.
 async fn forget_stuck(observation: Weak<Observation>) {
     loop {
         sleep(LOOK_EVERY).await;

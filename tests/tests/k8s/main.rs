@@ -2,18 +2,17 @@
 //!
 //! `make test-k8s` starts the cluster; each case sets up an installation of its own.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_model::job::Format;
 use teraslice_tests::{
     Stage,
-    k8s::{Installation, Paused, WAIT_MAX},
+    k8s::{Installation, WAIT_MAX},
 };
+
+mod faults;
+mod scale;
 
 /// A job whose records are numbered, and written one line each into the claim `out`.
 fn numbered(records: u64, workers: u64, delay_ms: u64) -> Value {
@@ -145,12 +144,15 @@ fn shows_pods_by_machine_and_scales_them() {
     teraslice.await_status(&ex_id, &["running"]);
     let active = |teraslice: &Installation| {
         let state = teraslice.get("/v1/cluster/state");
-        let (_, machine) = state.as_object().unwrap().iter().next().unwrap();
-        for key in ["pid", "node_version", "teraslice_version", "total", "available"] {
-            assert_eq!(machine[key], "N/A", "{key}");
+        let mut count = 0;
+        for machine in state.as_object().unwrap().values() {
+            for key in ["pid", "node_version", "teraslice_version", "total", "available"] {
+                assert_eq!(machine[key], "N/A", "{key}");
+            }
+            let active = machine["active"].as_array().unwrap();
+            count += active.iter().filter(|process| process["ex_id"] == ex_id.as_str()).count();
         }
-        let all = machine["active"].as_array().unwrap().clone();
-        all.into_iter().filter(|process| process["ex_id"] == ex_id.as_str()).count()
+        count
     };
     teraslice.wait("three pods in the state", WAIT_MAX, |it| (active(it) == 3).then_some(()));
     for (query, workers, count) in [("add=1", 3, 4), ("remove=2", 1, 2), ("total=2", 2, 3)] {
@@ -256,83 +258,6 @@ fn writes_the_flights_as_run_does() {
 
 #[test]
 #[ignore = "needs a cluster: KUBECONFIG"]
-fn loses_nothing_when_pods_and_the_master_go() {
-    let teraslice = Installation::start("faults", &[]);
-    let records = 150_000;
-    let folder = input(&teraslice, records);
-    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 200));
-    let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
-    let progress = |teraslice: &Installation, from: u64| {
-        teraslice.wait("slices to go on", WAIT_MAX, |it| {
-            (processed(it, &ex_id) > from).then(|| processed(it, &ex_id))
-        })
-    };
-    teraslice.await_pods(&ex_id, "worker", 2);
-    let done = progress(&teraslice, 0);
-    // A worker without a word, and one that is asked.
-    let workers = teraslice.await_pods(&ex_id, "worker", 2);
-    teraslice.kubectl(&["delete", "pod", &name(&workers[0]), "--grace-period", "1", "--wait=false"]);
-    let done = progress(&teraslice, done);
-    teraslice.wait("the worker to be replaced", WAIT_MAX, |it| {
-        let now = it.pods(&ex_id, "worker");
-        let running = now.iter().filter(|pod| pod["status"]["phase"] == "Running");
-        (running.count() == 2).then_some(())
-    });
-    // The controller.
-    let controllers = teraslice.pods(&ex_id, "execution_controller");
-    teraslice.kubectl(&["delete", "pod", &name(&controllers[0]), "--grace-period", "1", "--wait=false"]);
-    let done = progress(&teraslice, done + 4);
-    // The master.
-    teraslice.kubectl(&[
-        "delete",
-        "pod",
-        "--selector",
-        "app.kubernetes.io/component=master",
-        "--grace-period",
-        "1",
-    ]);
-    progress(&teraslice, done + 4);
-    let record = teraslice.await_status(&ex_id, &["completed"]);
-    assert_eq!(record["_slicer_stats"]["failed"], 0);
-    check(&folder, records);
-    teraslice.await_gone(&ex_id);
-}
-
-#[test]
-#[ignore = "needs a cluster: KUBECONFIG"]
-#[expect(clippy::disallowed_methods, reason = "the API server is away for a time that is real")]
-fn goes_on_while_the_api_server_is_away() {
-    let teraslice = Installation::start("away", &[]);
-    let records = 100_000;
-    let folder = input(&teraslice, records);
-    let (job_id, ex_id) = teraslice.submit(&numbered(records, 1, 200));
-    teraslice.await_pods(&ex_id, "worker", 1);
-    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 0).then_some(()));
-    let away = Paused::new("kube-apiserver");
-    let before = processed(&teraslice, &ex_id);
-    teraslice.post(&format!("/v1/jobs/{job_id}/_workers?total=3"), None);
-    let since = Instant::now();
-    let mut last = before;
-    while since.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_secs(5));
-        let now = processed(&teraslice, &ex_id);
-        assert!(now > last, "no slice within 5 s after {:?}", since.elapsed());
-        last = now;
-    }
-    drop(away);
-    let back = Instant::now();
-    let labels = format!("teraslice.terascope.io/exId={ex_id},app.kubernetes.io/component=worker");
-    teraslice.wait("the workers that were asked for meanwhile", WAIT_MAX, |it| {
-        let pods = it.kubectl(&["get", "pods", "--selector", &labels, "--output", "name"]);
-        (pods.lines().count() == 3).then_some(())
-    });
-    assert!(back.elapsed() < Duration::from_secs(10), "caught up after {:?}", back.elapsed());
-    teraslice.await_status(&ex_id, &["completed"]);
-    check(&folder, records);
-}
-
-#[test]
-#[ignore = "needs a cluster: KUBECONFIG"]
 fn gives_the_master_no_more_rights_than_it_needs() {
     let teraslice = Installation::start("rights", &[]);
     let may = |who: &str, verb: &str, what: &str| {
@@ -360,69 +285,4 @@ fn gives_the_master_no_more_rights_than_it_needs() {
     for (verb, what) in [("get", "pods"), ("list", "jobs"), ("create", "jobs"), ("get", "configmaps")] {
         assert!(!may("teraslice-worker", verb, what), "{verb} {what}");
     }
-}
-
-#[test]
-#[ignore = "needs a cluster: KUBECONFIG"]
-fn lets_one_of_two_masters_lead() {
-    let teraslice = Installation::start("two", &[]);
-    let holder = |it: &Installation| it.objects("lease/teraslice-teraslice")["spec"].clone();
-    let first = holder(&teraslice);
-    teraslice.kubectl(&["patch", "deployment/teraslice-master", "--patch", r#"{"spec": {"replicas": 2}}"#]);
-    teraslice.wait("a second master", WAIT_MAX, |it| {
-        let pods = it.kubectl(&[
-            "get",
-            "pods",
-            "--selector",
-            "app.kubernetes.io/component=master",
-            "--output",
-            "name",
-        ]);
-        (pods.lines().count() == 2).then_some(())
-    });
-    // It waits: the first goes on.
-    let (_, ex_id) = teraslice.submit(&json!({
-        "name": "led", "lifecycle": "once", "workers": 1, "cpu_execution_controller": 0.05,
-        "operations": [{"_op": "data_generator", "size": 1_000}, {"_op": "noop"}],
-    }));
-    teraslice.await_status(&ex_id, &["completed"]);
-    assert_eq!(holder(&teraslice)["holderIdentity"], first["holderIdentity"]);
-    let leader = first["holderIdentity"].as_str().unwrap().split('_').next().unwrap().to_owned();
-    teraslice.kubectl(&["delete", "pod", &leader, "--grace-period", "1"]);
-    teraslice.wait("the other one to lead", WAIT_MAX, |it| {
-        let now = holder(it);
-        let is_later = now["leaseTransitions"].as_u64() > first["leaseTransitions"].as_u64();
-        (is_later && now["holderIdentity"] != first["holderIdentity"]).then_some(())
-    });
-}
-
-#[test]
-#[ignore = "needs a cluster: KUBECONFIG"]
-fn completes_many_small_jobs_and_leaves_nothing() {
-    let teraslice = Installation::start("many", &[]);
-    let job = json!({
-        "name": "small", "lifecycle": "once", "workers": 1, "assets": ["standard"],
-        "cpu": 0.01, "memory": 128_000_000, "cpu_execution_controller": 0.01, "memory_execution_controller": 128_000_000,
-        "operations": [{"_op": "data_generator", "size": 1_000}, {"_op": "set_field", "field": "a", "value": 1}, {"_op": "noop"}],
-    });
-    let all: Vec<_> = (0..50).map(|_| teraslice.submit(&job).1).collect();
-    for ex_id in &all {
-        teraslice.wait(&format!("execution {ex_id} to complete"), Duration::from_mins(10), |it| {
-            let status =
-                it.get(&format!("/v1/ex/{ex_id}"))["_status"].as_str().unwrap_or_default().to_owned();
-            assert!(!["failed", "stopped", "terminated", "rejected"].contains(&status.as_str()), "{status}");
-            (status == "completed").then_some(())
-        });
-    }
-    teraslice.wait("nothing to be left", WAIT_MAX, |it| {
-        let left = it.kubectl(&[
-            "get",
-            "jobs,pods",
-            "--selector",
-            "teraslice.terascope.io/exId",
-            "--output",
-            "name",
-        ]);
-        left.trim().is_empty().then_some(())
-    });
 }

@@ -1,0 +1,167 @@
+//! Pods, nodes, masters and the API server go.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use teraslice_tests::{
+    k8s::{Fault, Installation, WAIT_MAX},
+    tell,
+};
+
+use crate::{check, input, numbered, processed};
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn loses_nothing_when_pods_and_the_master_go() {
+    let teraslice = Installation::start("faults", &[]);
+    let records = 150_000;
+    let folder = input(&teraslice, records);
+    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 200));
+    let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
+    let progress = |teraslice: &Installation, from: u64| {
+        teraslice.wait("slices to go on", WAIT_MAX, |it| {
+            (processed(it, &ex_id) > from).then(|| processed(it, &ex_id))
+        })
+    };
+    teraslice.await_pods(&ex_id, "worker", 2);
+    let done = progress(&teraslice, 0);
+    // A worker without a word, and one that is asked.
+    let workers = teraslice.await_pods(&ex_id, "worker", 2);
+    teraslice.kubectl(&["delete", "pod", &name(&workers[0]), "--grace-period", "1", "--wait=false"]);
+    let done = progress(&teraslice, done);
+    teraslice.wait("the worker to be replaced", WAIT_MAX, |it| {
+        let now = it.pods(&ex_id, "worker");
+        let running = now.iter().filter(|pod| pod["status"]["phase"] == "Running");
+        (running.count() == 2).then_some(())
+    });
+    // The controller.
+    let controllers = teraslice.pods(&ex_id, "execution_controller");
+    teraslice.kubectl(&["delete", "pod", &name(&controllers[0]), "--grace-period", "1", "--wait=false"]);
+    let done = progress(&teraslice, done + 4);
+    // The master.
+    teraslice.kubectl(&[
+        "delete",
+        "pod",
+        "--selector",
+        "app.kubernetes.io/component=master",
+        "--grace-period",
+        "1",
+    ]);
+    progress(&teraslice, done + 4);
+    let record = teraslice.await_status(&ex_id, &["completed"]);
+    assert_eq!(record["_slicer_stats"]["failed"], 0);
+    check(&folder, records);
+    teraslice.await_gone(&ex_id);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+#[expect(clippy::disallowed_methods, reason = "the API server is away for a time that is real")]
+fn goes_on_while_the_api_server_is_away() {
+    let teraslice = Installation::start("away", &[]);
+    let records = 100_000;
+    let folder = input(&teraslice, records);
+    let (job_id, ex_id) = teraslice.submit(&numbered(records, 1, 200));
+    teraslice.await_pods(&ex_id, "worker", 1);
+    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 0).then_some(()));
+    let away = Fault::paused("kube-apiserver");
+    let before = processed(&teraslice, &ex_id);
+    teraslice.post(&format!("/v1/jobs/{job_id}/_workers?total=3"), None);
+    let since = Instant::now();
+    let mut last = before;
+    while since.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_secs(5));
+        let now = processed(&teraslice, &ex_id);
+        assert!(now > last, "no slice within 5 s after {:?}", since.elapsed());
+        last = now;
+    }
+    drop(away);
+    let back = Instant::now();
+    let labels = format!("teraslice.terascope.io/exId={ex_id},app.kubernetes.io/component=worker");
+    teraslice.wait("the workers that were asked for meanwhile", WAIT_MAX, |it| {
+        let pods = it.kubectl(&["get", "pods", "--selector", &labels, "--output", "name"]);
+        (pods.lines().count() == 3).then_some(())
+    });
+    assert!(back.elapsed() < Duration::from_secs(10), "caught up after {:?}", back.elapsed());
+    teraslice.await_status(&ex_id, &["completed"]);
+    check(&folder, records);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn goes_on_elsewhere_when_a_node_is_cut_off() {
+    let records = 60_000;
+    let aside = Fault::cordoned("n2");
+    let teraslice = Installation::start("node", &[]);
+    drop(aside);
+    let folder = input(&teraslice, records);
+    let here = Fault::cordoned("n1");
+    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 500));
+    let lost: BTreeSet<_> = ["execution_controller", "worker"]
+        .into_iter()
+        .flat_map(|role| teraslice.await_pods(&ex_id, role, if role == "worker" { 2 } else { 1 }))
+        .map(|pod| {
+            assert_eq!(pod["spec"]["nodeName"], "n2");
+            pod["metadata"]["uid"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 2).then_some(()));
+    drop(here);
+    // Controller and workers go on there, and still write into the volume; nobody hears of it.
+    let cut = Fault::unplugged("n2");
+    let since = Instant::now();
+    teraslice.wait("pods on the other node", Duration::from_mins(5), |it| {
+        let pods = ["execution_controller", "worker"].map(|role| it.pods(&ex_id, role)).concat();
+        let is_here = |pod: &&Value| {
+            pod["spec"]["nodeName"] == "n1"
+                && pod["status"]["phase"] == "Running"
+                && !lost.contains(pod["metadata"]["uid"].as_str().unwrap())
+        };
+        (pods.iter().filter(is_here).count() == 3).then_some(())
+    });
+    tell(&format!("a node cut off: its pods run elsewhere after {:?}", since.elapsed()));
+    let before = processed(&teraslice, &ex_id);
+    teraslice.wait("slices to go on", WAIT_MAX, |it| (processed(it, &ex_id) > before).then_some(()));
+    drop(cut);
+    let record = teraslice.await_status(&ex_id, &["completed"]);
+    assert_eq!(record["_slicer_stats"]["failed"], 0);
+    check(&folder, records);
+    teraslice.await_gone(&ex_id);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn lets_one_of_two_masters_lead() {
+    let teraslice = Installation::start("two", &[]);
+    let holder = |it: &Installation| it.objects("lease/teraslice-teraslice")["spec"].clone();
+    let first = holder(&teraslice);
+    teraslice.kubectl(&["patch", "deployment/teraslice-master", "--patch", r#"{"spec": {"replicas": 2}}"#]);
+    teraslice.wait("a second master", WAIT_MAX, |it| {
+        let pods = it.kubectl(&[
+            "get",
+            "pods",
+            "--selector",
+            "app.kubernetes.io/component=master",
+            "--output",
+            "name",
+        ]);
+        (pods.lines().count() == 2).then_some(())
+    });
+    // It waits: the first goes on.
+    let (_, ex_id) = teraslice.submit(&json!({
+        "name": "led", "lifecycle": "once", "workers": 1, "cpu_execution_controller": 0.05,
+        "operations": [{"_op": "data_generator", "size": 1_000}, {"_op": "noop"}],
+    }));
+    teraslice.await_status(&ex_id, &["completed"]);
+    assert_eq!(holder(&teraslice)["holderIdentity"], first["holderIdentity"]);
+    let leader = first["holderIdentity"].as_str().unwrap().split('_').next().unwrap().to_owned();
+    teraslice.kubectl(&["delete", "pod", &leader, "--grace-period", "1"]);
+    teraslice.wait("the other one to lead", WAIT_MAX, |it| {
+        let now = holder(it);
+        let is_later = now["leaseTransitions"].as_u64() > first["leaseTransitions"].as_u64();
+        (is_later && now["holderIdentity"] != first["holderIdentity"]).then_some(())
+    });
+}

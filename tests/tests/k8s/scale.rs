@@ -1,0 +1,125 @@
+//! Many executions at once: they complete, and cost little while they run.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use teraslice_tests::{
+    k8s::{FakeNodes, Installation, WAIT_MAX, requests_of_masters},
+    tell,
+};
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn completes_many_small_jobs_and_leaves_nothing() {
+    let teraslice = Installation::start("many", &[]);
+    let job = json!({
+        "name": "small", "lifecycle": "once", "workers": 1, "assets": ["standard"],
+        "cpu": 0.01, "memory": 128_000_000, "cpu_execution_controller": 0.01, "memory_execution_controller": 128_000_000,
+        "operations": [{"_op": "data_generator", "size": 1_000}, {"_op": "set_field", "field": "a", "value": 1}, {"_op": "noop"}],
+    });
+    let all: Vec<_> = (0..50).map(|_| teraslice.submit(&job).1).collect();
+    for ex_id in &all {
+        teraslice.wait(&format!("execution {ex_id} to complete"), Duration::from_mins(10), |it| {
+            let status =
+                it.get(&format!("/v1/ex/{ex_id}"))["_status"].as_str().unwrap_or_default().to_owned();
+            assert!(!["failed", "stopped", "terminated", "rejected"].contains(&status.as_str()), "{status}");
+            (status == "completed").then_some(())
+        });
+    }
+    teraslice.wait("nothing to be left", WAIT_MAX, |it| {
+        let left = it.kubectl(&[
+            "get",
+            "jobs,pods",
+            "--selector",
+            "teraslice.terascope.io/exId",
+            "--output",
+            "name",
+        ]);
+        left.trim().is_empty().then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+#[expect(clippy::disallowed_methods, reason = "requests are counted over a time that is real")]
+fn asks_little_of_the_api_server_once_many_executions_run() {
+    const EXECUTIONS: usize = 200;
+    const IDLE: Duration = Duration::from_secs(30);
+    let _nodes = FakeNodes::start(20);
+    let teraslice = Installation::start("idle", &[]);
+    let job = json!({
+        "name": "idle", "lifecycle": "once", "workers": 5,
+        "cpu": 0.01, "memory": 128_000_000, "cpu_execution_controller": 0.01, "memory_execution_controller": 128_000_000,
+        "targets": [
+            {"key": "type", "value": "kwok"},
+            {"key": "kwok.x-k8s.io/node", "value": "fake", "constraint": "accepted"},
+        ],
+        "operations": [{"_op": "data_generator", "size": 1_000}, {"_op": "noop"}],
+    });
+    let since = Instant::now();
+    for _ in 0..EXECUTIONS {
+        teraslice.submit(&job);
+    }
+    let listed = ["get", "pods", "--field-selector", "status.phase=Running", "--output", "name"];
+    let role = |it: &Installation, role: &str| {
+        let labels = format!("app.kubernetes.io/component={role}");
+        it.kubectl(&[&listed[..], &["--selector", &labels]].concat()).lines().count()
+    };
+    teraslice.wait("all pods", Duration::from_mins(10), |it| {
+        (role(it, "execution_controller") == EXECUTIONS && role(it, "worker") == 5 * EXECUTIONS).then_some(())
+    });
+    let made = since.elapsed();
+    // The last changes have been heard.
+    std::thread::sleep(Duration::from_secs(10));
+    let before = requests_of_masters();
+    std::thread::sleep(IDLE);
+    let rate = (requests_of_masters() - before) as f64 / IDLE.as_secs_f64();
+    let memory = teraslice.memory_of_master() / 1024 / 1024;
+    tell(&format!(
+        "{EXECUTIONS} executions of 5 workers: pods made in {made:?}; idle: {rate:.2} requests/s, master {memory} MiB"
+    ));
+    assert!(before > EXECUTIONS as u64, "requests of the master are counted");
+    assert!(rate <= 1.0, "{rate} requests per second while nothing changes");
+    assert!(memory <= 250, "{memory} MiB");
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn starts_jobs_and_says_how_fast_against_a_plain_one() {
+    const ROUNDS: u32 = 5;
+    let teraslice = Installation::start("start", &[]);
+    let job = json!({
+        "name": "start", "lifecycle": "once", "workers": 1,
+        "cpu": 0.1, "memory": 128_000_000, "cpu_execution_controller": 0.1, "memory_execution_controller": 128_000_000,
+        "operations": [{"_op": "data_generator", "size": 1_000}, {"_op": "noop"}],
+    });
+    let (mut plain, mut ours) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let since = Instant::now();
+        let name = format!("plain-{round}");
+        teraslice.kubectl(&["create", "job", &name, "--image", "localhost/busybox:1", "--", "sleep", "1"]);
+        let selector = format!("job-name={name}");
+        let phase = ["get", "pods", "--selector", &selector, "--output", "jsonpath={.items[*].status.phase}"];
+        teraslice.wait("a plain job to start", WAIT_MAX, |it| {
+            ["Running", "Succeeded"].contains(&it.kubectl(&phase).as_str()).then_some(())
+        });
+        plain.push(since.elapsed());
+        let since = Instant::now();
+        let (_, ex_id) = teraslice.submit(&job);
+        teraslice.wait("a slice", WAIT_MAX, |it| {
+            let stats = it.get(&format!("/v1/ex/{ex_id}"))["_slicer_stats"].clone();
+            stats["processed"].as_u64().is_some_and(|processed| processed > 0).then_some(())
+        });
+        ours.push(since.elapsed());
+        teraslice.await_gone(&ex_id);
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let (plain, ours) = (median(&mut plain), median(&mut ours));
+    let ratio = ours.as_secs_f64() / plain.as_secs_f64();
+    tell(&format!(
+        "first slice {ours:?} after the submit, a pod of a plain Job runs after {plain:?}: {ratio:.2}"
+    ));
+}
