@@ -4,10 +4,10 @@
 //! `TERASLICE_K8S_IMAGE` is loaded there: `make test-k8s` sees to all three.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::chown,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -18,6 +18,11 @@ use crate::{
     api::{self, Answer, config_of_agent},
     binary, root,
 };
+
+mod cluster;
+
+pub use cluster::{FakeNodes, Fault, SearchServer, requests_of_masters};
+use cluster::{run, script};
 
 /// Everything that is waited for has to happen within this, unless a case says otherwise.
 pub const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -45,6 +50,20 @@ impl Installation {
     /// When that fails.
     #[must_use]
     pub fn start(name: &str, more: &[(&str, &str)]) -> Self {
+        Self::set_up(name, more, None)
+    }
+
+    /// Sets it up with its state on a search server, which master and pods reach as `http://elasticsearch:9200`.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    #[must_use]
+    pub fn start_on(name: &str, server: &SearchServer) -> Self {
+        Self::set_up(name, &[], Some(server))
+    }
+
+    fn set_up(name: &str, more: &[(&str, &str)], server: Option<&SearchServer>) -> Self {
         let namespace = format!("ts-{name}-{}", std::process::id());
         let folder = tempfile::tempdir().expect("the folder for temporary files can be written");
         let mut installation =
@@ -52,13 +71,15 @@ impl Installation {
         for claim in ["teraslice-assets", "teraslice-state"] {
             installation.volume(claim);
         }
-        installation.make("setup");
+        if let Some(server) = server {
+            installation.lead_to(server);
+        }
+        installation.make_with("setup", server.map(|_| ("ELASTICSEARCH", "1")));
         if !more.is_empty() {
             installation.configure(more);
         }
         installation.url = format!("http://{}", installation.forward());
-        installation
-            .wait("the API", WAIT_MAX, |it| it.try_get("/v1/health/ready").filter(|it| it.status == 200));
+        installation.await_ready();
         installation
     }
 
@@ -118,26 +139,68 @@ impl Installation {
     ///
     /// When it fails.
     pub fn make(&self, target: &str) -> String {
+        self.make_with(target, None)
+    }
+
+    fn make_with(&self, target: &str, variable: Option<(&str, &str)>) -> String {
         let folder = root().join("examples/k8s");
         let mut make = Command::new("make");
         make.arg("-C").arg(folder).arg(target).env("STORAGE_CLASS", "none").env("NAMESPACE", &self.namespace);
-        let done = make.env("TERASLICE", binary()).output().expect("there is make");
+        let done = make.envs(variable).env("TERASLICE", binary()).output().expect("there is make");
         let said =
             format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         assert!(done.status.success(), "make {target}: {said}");
         said
     }
 
+    /// Makes the namespace, and the service of the search server in it.
+    fn lead_to(&self, server: &SearchServer) {
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": self.namespace, "labels": {"app.kubernetes.io/part-of": "teraslice-example"}},
+        }));
+        let port = json!([{"name": "http", "port": 9200, "targetPort": server.port}]);
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "elasticsearch"}, "spec": {"ports": port},
+        }));
+        self.apply(&json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "elasticsearch-1", "labels": {"kubernetes.io/service-name": "elasticsearch"}},
+            "endpoints": [{"addresses": [server.host]}], "ports": [{"name": "http", "port": server.port}],
+        }));
+    }
+
     /// Sets more keys of the master's configuration, and restarts it.
     fn configure(&self, more: &[(&str, &str)]) {
-        let map = self.objects("configmap/teraslice-master");
-        let mut text = map["data"]["teraslice.yaml"].as_str().expect("the map has the file").to_owned();
-        for (key, value) in more {
-            text.push_str(&format!("  {key}: {value}\n"));
-        }
-        let patch = json!({"data": {"teraslice.yaml": text}}).to_string();
-        self.kubectl(&["patch", "configmap/teraslice-master", "--type", "merge", "--patch", &patch]);
+        self.rewrite("teraslice-master", |mut text| {
+            for (key, value) in more {
+                text.push_str(&format!("  {key}: {value}\n"));
+            }
+            text
+        });
         self.restart_master();
+    }
+
+    /// Changes the configuration in a ConfigMap.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn rewrite(&self, map: &str, change: impl Fn(String) -> String) {
+        let map = format!("configmap/{map}");
+        let found = self.objects(&map);
+        let text = found["data"]["teraslice.yaml"].as_str().expect("the map has the file").to_owned();
+        let patch = json!({"data": {"teraslice.yaml": change(text)}}).to_string();
+        self.kubectl(&["patch", &map, "--type", "merge", "--patch", &patch]);
+    }
+
+    /// Waits until the master is ready.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    pub fn await_ready(&self) {
+        self.wait("the API", WAIT_MAX, |it| it.try_get("/v1/health/ready").filter(|it| it.status == 200));
     }
 
     /// Replaces the master's pod, and waits for the new one.
@@ -341,129 +404,4 @@ impl Drop for Installation {
         delete(&["persistentvolume", &format!("{}-teraslice-assets", self.namespace), "--wait=false"]);
         delete(&["persistentvolume", &format!("{}-teraslice-state", self.namespace), "--wait=false"]);
     }
-}
-
-/// Something wrong with the cluster until this is dropped.
-#[derive(Debug)]
-pub struct Fault {
-    program: PathBuf,
-    undo: [&'static str; 2],
-}
-
-impl Fault {
-    /// Makes a component (`kube-apiserver`) hang.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot be, as with the other faults.
-    #[must_use]
-    pub fn paused(component: &'static str) -> Self {
-        Self::new(script("ctl"), ["pause", component], ["resume", component])
-    }
-
-    /// Cuts a node (`n2`; not the first) off the network; what runs there goes on.
-    #[must_use]
-    pub fn unplugged(node: &'static str) -> Self {
-        Self::new(script("ctl"), ["unplug", node], ["plug", node])
-    }
-
-    /// Lets no new pods onto a node.
-    #[must_use]
-    pub fn cordoned(node: &'static str) -> Self {
-        Self::new("kubectl".into(), ["cordon", node], ["uncordon", node])
-    }
-
-    fn new(program: PathBuf, make: [&'static str; 2], undo: [&'static str; 2]) -> Self {
-        run(&program.to_string_lossy(), &make);
-        Self { program, undo }
-    }
-}
-
-impl Drop for Fault {
-    fn drop(&mut self) {
-        run(&self.program.to_string_lossy(), &self.undo);
-    }
-}
-
-/// Simulated nodes (`fake-1`, ...), labelled `type: kwok`, for pods that bear their taint; gone at the end.
-#[derive(Debug)]
-pub struct FakeNodes {
-    kwok: Child,
-    count: u32,
-}
-
-impl FakeNodes {
-    /// Makes so many.
-    ///
-    /// # Panics
-    ///
-    /// When they cannot be.
-    #[must_use]
-    pub fn start(count: u32) -> Self {
-        let stages = root().join("tests/k8s/kwok.yaml");
-        let mut kwok = Command::new("kwok");
-        kwok.args(["--manage-all-nodes=false", "--node-lease-duration-seconds", "40", "--config"])
-            .arg(stages);
-        kwok.args(["--manage-nodes-with-annotation-selector", "kwok.x-k8s.io/node=fake", "--kubeconfig"]);
-        kwok.arg(env::var_os("KUBECONFIG").expect("KUBECONFIG leads to the cluster"));
-        let kwok = kwok.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let nodes = Self { kwok: kwok.expect("kwok is beside kubectl"), count };
-        let room = json!({"cpu": "64", "memory": "256Gi", "pods": "1000"});
-        let node = |number: u32| {
-            let name = format!("fake-{number}");
-            json!({
-                "apiVersion": "v1", "kind": "Node",
-                "metadata": {
-                    "name": name, "annotations": {"kwok.x-k8s.io/node": "fake"},
-                    "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "type": "kwok"},
-                },
-                "spec": {"taints": [{"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}]},
-                "status": {"allocatable": room, "capacity": room},
-            })
-        };
-        let all =
-            json!({"apiVersion": "v1", "kind": "List", "items": (1..=count).map(node).collect::<Vec<_>>()});
-        let file = tempfile::NamedTempFile::new().expect("the folder for temporary files can be written");
-        fs::write(file.path(), all.to_string()).expect("the folder for temporary files can be written");
-        run("kubectl", &["create", "--filename", &file.path().to_string_lossy()]);
-        nodes
-    }
-}
-
-impl Drop for FakeNodes {
-    fn drop(&mut self) {
-        let names: Vec<_> = (1..=self.count).map(|number| format!("fake-{number}")).collect();
-        drop(Command::new("kubectl").args(["delete", "node"]).args(names).output());
-        drop(self.kwok.kill());
-        drop(self.kwok.wait());
-    }
-}
-
-/// Returns how many requests of service accounts outside `kube-system` the API server has answered: those of our masters.
-///
-/// # Panics
-///
-/// When it does not say.
-#[must_use]
-pub fn requests_of_masters() -> u64 {
-    let metrics = run("kubectl", &["get", "--raw", "/metrics"]);
-    let counts = metrics.lines().filter(|line| {
-        line.starts_with("apiserver_flowcontrol_dispatched_requests_total")
-            && line.contains("flow_schema=\"service-accounts\"")
-    });
-    let counts = counts.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok());
-    counts.sum::<f64>() as u64
-}
-
-fn script(name: &str) -> PathBuf {
-    PathBuf::from(env::var_os("TERASLICE_KUBE").expect("TERASLICE_KUBE names the folder of scripts"))
-        .join(name)
-}
-
-fn run(program: &str, arguments: &[&str]) -> String {
-    let done = Command::new(program).args(arguments).output();
-    let done = done.unwrap_or_else(|error| panic!("{program} does not start: {error}"));
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{program} {arguments:?}: {said}");
-    String::from_utf8_lossy(&done.stdout).into_owned()
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use teraslice_tests::{
-    k8s::{Fault, Installation, WAIT_MAX},
+    k8s::{Fault, Installation, SearchServer, WAIT_MAX},
     tell,
 };
 
@@ -164,4 +164,50 @@ fn lets_one_of_two_masters_lead() {
         let is_later = now["leaseTransitions"].as_u64() > first["leaseTransitions"].as_u64();
         (is_later && now["holderIdentity"] != first["holderIdentity"]).then_some(())
     });
+}
+
+/// Writes the connection of a search server as the documents do, in place of the later form.
+fn as_documented(text: String) -> String {
+    let (later, documented) = ("  elasticsearch-next:\n", "  elasticsearch:\n");
+    assert!(text.contains(later), "{text}");
+    text.replace(later, documented).replace("node: [", "host: [")
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn keeps_its_state_on_a_search_server_when_the_master_goes() {
+    let Some(server) = SearchServer::start() else {
+        return tell(
+            "NOT RUN: state on a search server: set TERASLICE_SERVICES to the folder that starts one",
+        );
+    };
+    let teraslice = Installation::start_on("server", &server);
+    for map in ["teraslice-master", "teraslice-worker"] {
+        teraslice.rewrite(map, as_documented);
+    }
+    teraslice.restart_master();
+    teraslice.await_ready();
+    let records = 20_000;
+    let (_, ex_id) = teraslice.submit(&json!({
+        "name": "indexed", "lifecycle": "once", "workers": 2,
+        "cpu": 0.1, "memory": 256_000_000, "cpu_execution_controller": 0.1, "memory_execution_controller": 256_000_000,
+        "operations": [
+            {"_op": "data_generator", "size": records},
+            {"_op": "delay", "ms": 200},
+            {"_op": "elasticsearch_bulk", "index": "indexed", "size": 100},
+        ],
+    }));
+    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 2).then_some(()));
+    let master = ["--selector", "app.kubernetes.io/component=master", "--grace-period", "1"];
+    teraslice.kubectl(&[&["delete", "pod"][..], &master].concat());
+    let record = teraslice.await_status(&ex_id, &["completed"]);
+    let slices = record["_slicer_stats"]["processed"].as_u64().unwrap();
+    assert_eq!((slices, &record["_slicer_stats"]["failed"]), (records / 100, &json!(0)));
+    assert_eq!(server.count("indexed"), records);
+    assert_eq!(server.count("teraslice__ex"), 1);
+    // Its slices settle there a second later.
+    teraslice.wait("a record of each slice", Duration::from_secs(20), |_| {
+        (server.count("teraslice__state-*") == slices).then_some(())
+    });
+    teraslice.await_gone(&ex_id);
 }

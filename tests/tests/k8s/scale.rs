@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use teraslice_tests::{
     k8s::{FakeNodes, Installation, WAIT_MAX, requests_of_masters},
     tell,
@@ -83,6 +83,21 @@ fn asks_little_of_the_api_server_once_many_executions_run() {
     assert!(memory <= 250, "{memory} MiB");
 }
 
+/// A Job of one pod that does nothing, as the namespace allows it.
+fn plain_job(name: &str) -> Value {
+    let confined = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    let container = json!({
+        "name": "plain", "image": "localhost/busybox:1", "command": ["sleep", "1"], "securityContext": confined,
+    });
+    let user =
+        json!({"runAsNonRoot": true, "runAsUser": 10_001, "seccompProfile": {"type": "RuntimeDefault"}});
+    let pod = json!({"restartPolicy": "Never", "securityContext": user, "containers": [container]});
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+    })
+}
+
 #[test]
 #[ignore = "needs a cluster: KUBECONFIG"]
 fn starts_jobs_and_says_how_fast_against_a_plain_one() {
@@ -97,7 +112,7 @@ fn starts_jobs_and_says_how_fast_against_a_plain_one() {
     for round in 0..ROUNDS {
         let since = Instant::now();
         let name = format!("plain-{round}");
-        teraslice.kubectl(&["create", "job", &name, "--image", "localhost/busybox:1", "--", "sleep", "1"]);
+        teraslice.apply(&plain_job(&name));
         let selector = format!("job-name={name}");
         let phase = ["get", "pods", "--selector", &selector, "--output", "jsonpath={.items[*].status.phase}"];
         teraslice.wait("a plain job to start", WAIT_MAX, |it| {
