@@ -31,6 +31,8 @@ use crate::documents::NOT_ENDED;
 
 /// Executions are listed in portions of this size.
 const PAGE_LEN: u64 = 500;
+/// A command waits this long for the controller to connect.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// The numbers that go with controllers.
 #[derive(Clone, Copy, Debug)]
@@ -181,18 +183,16 @@ impl Controllers {
         state.entries.iter().filter_map(|(ex_id, entry)| entry.state(*ex_id)).collect()
     }
 
-    /// Commands a controller; returns once it has done it.
+    /// Commands a controller; returns once it has done it. One that is just starting, or has lost its connection, has 5 seconds
+    /// to come.
     ///
     /// # Errors
     ///
     /// See [`ControlError`].
     pub async fn command(&self, ex_id: ExId, command: ControlCommand) -> Result<(), ControlError> {
         let not_connected = || ControlError::NotConnected { ex_id };
-        let commands = {
-            let state = self.shared.state();
-            let live = state.entries.get(&ex_id).and_then(|entry| entry.live.as_ref());
-            live.map(|live| live.commands.clone()).ok_or_else(not_connected)?
-        };
+        let connected = timeout(CONNECT_MAX, self.connected(ex_id)).await;
+        let commands = connected.ok().flatten().ok_or_else(not_connected)?;
         let (reply, answer) = oneshot::channel();
         let within = self.shared.options.command_max;
         let asked = async {
@@ -201,6 +201,21 @@ impl Controllers {
         };
         let answered = timeout(within, asked).await.map_err(|_| ControlError::Silent { ex_id, within })?;
         answered?.map_err(|reason| ControlError::Refused { ex_id, reason })
+    }
+
+    /// Waits for the connection of a controller; none once its execution has ended.
+    async fn connected(&self, ex_id: ExId) -> Option<mpsc::Sender<Request>> {
+        let mut located = self.located(ex_id);
+        loop {
+            {
+                let state = self.shared.state();
+                let live = state.entries.get(&ex_id).and_then(|entry| entry.live.as_ref());
+                if let Some(live) = live {
+                    return Some(live.commands.clone());
+                }
+            }
+            located.changed().await.ok()?;
+        }
     }
 
     /// Follows where the controller of an execution is; the last place is kept while it is away.

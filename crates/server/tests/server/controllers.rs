@@ -1,6 +1,6 @@
 //! Controllers: attached, followed, commanded, counted.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use teraslice_core::{
     control::{ControlCommand, ControlSession, FromController, Hello, ToController},
@@ -80,6 +80,19 @@ async fn gives_up_on_a_controller_that_is_silent() {
     stage.until(async || stage.controllers.stats(ex_id).is_some()).await;
     let refused = stage.controllers.command(ex_id, ControlCommand::Stop).await;
     assert!(matches!(refused, Err(ControlError::Silent { .. })), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_a_command_for_a_controller_that_is_about_to_connect() {
+    let stage = Stage::new().await;
+    let (_, ex_id) = stage.started_job(&job()).await;
+    let command = stage.controllers.command(ex_id, ControlCommand::Pause);
+    let connect = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        stage.puppet(ex_id).await
+    };
+    let (done, _puppet) = tokio::join!(command, connect);
+    assert_eq!(done, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
