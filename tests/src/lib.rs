@@ -4,13 +4,14 @@ pub mod api;
 pub mod clock;
 pub mod cluster;
 pub mod elastic;
+pub mod flights;
 pub mod k8s;
 pub mod ledger;
 pub mod network;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -245,4 +246,15 @@ pub fn tell(line: &str) {
 #[must_use]
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Returns a folder of what is kept between runs.
+///
+/// # Panics
+///
+/// When there is neither `XDG_CACHE_HOME` nor `HOME`.
+#[must_use]
+pub fn cache(name: &str) -> PathBuf {
+    let home = || PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".cache");
+    env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("teraslice").join(name)
 }

@@ -1,23 +1,15 @@
 //! The client library of 2018, as it is in the registry, drives our master through every method that it has.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use teraslice_tests::{
+    cache,
     cluster::{Cluster, ClusterOptions},
     root, tell,
 };
 
 /// Calls that the script makes: every method, some with more than one outcome.
 const CALLS_MIN: usize = 36;
-
-fn cache() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("teraslice/client-2018")
-}
 
 /// Installs the client from the registry, once per machine; false where there is no registry.
 fn install(folder: &Path) -> bool {
@@ -33,7 +25,7 @@ fn install(folder: &Path) -> bool {
 
 #[test]
 fn the_client_of_2018_drives_the_master() {
-    let folder = cache();
+    let folder = cache("client-2018");
     if !install(&folder) {
         tell("NOT RUN: the client of 2018 cannot be installed here (npm, a registry)");
         return;

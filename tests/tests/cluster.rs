@@ -1,68 +1,14 @@
 //! Clusters of real processes: nodes with networks of their own, encryption, tokens, limits of the store's disk.
 
-use std::{fs, net::TcpListener, path::PathBuf, process::Command, thread::sleep, time::Duration};
+use std::{fs, net::TcpListener, thread::sleep, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_tests::{
     cluster::{Cluster, ClusterOptions, WAIT_MAX},
-    kill,
+    flights, kill,
     ledger::LedgerJob,
-    network, root, tell,
+    network, tell,
 };
-
-/// Rows of the flights table.
-const ROWS: u64 = 336_776;
-
-fn cache() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("teraslice/demo")
-}
-
-/// Returns the flights job with absolute paths and eight workers, and what an independent script makes of the same table.
-fn flights(cluster: &Cluster) -> (Value, Vec<String>) {
-    let example = root().join("examples/flights");
-    let table = cache().join("flights.csv");
-    let fetched = Command::new(example.join("fetch.sh")).arg(&table).status().expect("the script runs");
-    assert!(fetched.success(), "the flights table could not be had");
-    let text = fs::read_to_string(example.join("job.yaml")).expect("the example is there");
-    let text = text
-        .replace("path: flights.csv", &format!("path: {}", table.display()))
-        .replace("path: flights-out", &format!("path: {}", cluster.stage.path("out").display()))
-        .replace("size: 2000000", "size: 100000");
-    let job = yaml(&text);
-    let script =
-        Command::new("python3").arg(example.join("reference.py")).arg(&table).output().expect("it runs");
-    let mut expected: Vec<_> = String::from_utf8_lossy(&script.stdout).lines().map(str::to_owned).collect();
-    expected.sort_unstable();
-    assert!(expected.len() > 300_000, "{} records", expected.len());
-    (job, expected)
-}
-
-/// Reads a job file by way of Python: the API takes JSON.
-fn yaml(text: &str) -> Value {
-    let mut job = json!({"operations": []});
-    for line in text.lines().map(|line| line.split(" #").next().unwrap_or_default().trim_end()) {
-        let (is_operation, line) = match (line.strip_prefix("  - "), line.strip_prefix("    ")) {
-            (Some(first), _) => {
-                job["operations"].as_array_mut().expect("made above").push(json!({}));
-                (true, first)
-            }
-            (_, Some(more)) => (true, more),
-            _ => (false, line),
-        };
-        let Some((key, value)) = line.split_once(": ") else { continue };
-        let value = value.trim();
-        let value = match value.strip_prefix('[').and_then(|list| list.strip_suffix(']')) {
-            Some(list) => json!(list.split(", ").collect::<Vec<_>>()),
-            None => serde_json::from_str(value).unwrap_or_else(|_| json!(value)),
-        };
-        let operation = job["operations"].as_array().map_or(0, Vec::len);
-        let place = if is_operation { &mut job["operations"][operation - 1] } else { &mut job };
-        place[key] = value;
-    }
-    job["workers"] = json!(8);
-    job
-}
 
 #[test]
 fn three_nodes_run_the_flights_job_through_faults() {
@@ -74,8 +20,9 @@ fn three_nodes_run_the_flights_job_through_faults() {
     let options =
         ClusterOptions { nodes: 3, slots: 5, is_networked: true, config, ..ClusterOptions::default() };
     let mut cluster = Cluster::start(options);
-    let (job, expected) = flights(&cluster);
-    let (_, ex_id) = cluster.submit(&job);
+    let table = flights::table();
+    let (expected, _) = flights::expected(&table);
+    let (_, ex_id) = cluster.submit(&flights::job_with(&table, &cluster.stage.path("out"), 8));
     cluster.await_status(&ex_id, &["running"]);
     let workers = cluster.await_processes(&ex_id, "worker", 8);
     let nodes: std::collections::BTreeSet<_> = workers.iter().map(|(node, _)| node.as_str()).collect();
@@ -91,12 +38,9 @@ fn three_nodes_run_the_flights_job_through_faults() {
     cluster.network().mend(2);
     cluster.await_nodes(3);
     cluster.await_quiet();
-    let written = cluster.stage.lines("out");
-    assert_eq!(written.len(), expected.len());
-    let differs = written.iter().zip(&expected).find(|(written, expected)| written != expected);
-    assert_eq!(differs, None);
+    flights::check(&cluster.stage.lines("out"), &expected);
     let counts = teraslice_tests::balanced(&cluster.execution(&ex_id)["_slicer_stats"]);
-    assert_eq!(counts[0]["created"], ROWS);
+    assert_eq!(counts[0]["created"], flights::ROWS);
 }
 
 #[test]

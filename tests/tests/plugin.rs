@@ -4,9 +4,9 @@ use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_tests::{
-    Ended, Stage, binary,
+    Ended, Stage, balanced, binary,
     cluster::{Cluster, ClusterOptions, WAIT_MAX},
-    finish,
+    finish, flights,
     ledger::LedgerJob,
     root,
 };
@@ -47,6 +47,27 @@ fn runs_a_job(backend: &Value) {
     job.check(&cluster, &ex_id);
     cluster.await_quiet();
     assert_eq!(cluster.stop_master(), Some(0));
+}
+
+fn runs_the_flights(backend: &Value) {
+    let cluster = Cluster::start(options(backend));
+    let table = flights::table();
+    let (_, ex_id) = cluster.submit(&flights::job_with(&table, &cluster.stage.path("out"), 2));
+    cluster.await_status(&ex_id, &["completed"]);
+    flights::check(&cluster.stage.lines("out"), &flights::expected(&table).0);
+    let counts = balanced(&cluster.execution(&ex_id)["_slicer_stats"]);
+    assert_eq!(counts[0]["created"], flights::ROWS);
+    cluster.await_quiet();
+}
+
+#[test]
+fn runs_the_flights_by_a_shared_library() {
+    runs_the_flights(&json!({"path": library()}));
+}
+
+#[test]
+fn runs_the_flights_by_a_process_in_python() {
+    runs_the_flights(&json!({"command": [python()]}));
 }
 
 #[test]

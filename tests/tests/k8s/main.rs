@@ -5,13 +5,14 @@
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use serde_json::{Value, json};
-use teraslice_model::job::Format;
 use teraslice_tests::{
-    Stage,
+    Stage, flights,
     k8s::{Installation, WAIT_MAX},
+    root,
 };
 
 mod faults;
+mod healing;
 mod scale;
 
 /// A job whose records are numbered, and written one line each into the claim `out`.
@@ -225,22 +226,16 @@ fn says_why_pods_wait() {
 #[ignore = "needs a cluster: KUBECONFIG"]
 fn writes_the_flights_as_run_does() {
     let teraslice = Installation::start("flights", &[("kubernetes_overrides_enabled", "true")]);
-    let example = teraslice_tests::root().join("examples/flights");
-    let home = || std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, Into::into).join("teraslice/demo");
-    let table = cache.join("flights.csv");
-    let fetched = std::process::Command::new(example.join("fetch.sh")).arg(&table).status().unwrap();
-    assert!(fetched.success(), "the flights table could not be had");
+    let table = flights::table();
     // As `run` does it.
     let stage = Stage::default();
     stage.write("flights.csv", fs::read(&table).unwrap());
-    stage.write("job.yaml", fs::read(example.join("job.yaml")).unwrap());
+    stage.write("job.yaml", fs::read(root().join("examples/flights/job.yaml")).unwrap());
     assert_eq!(stage.run(&["run", "job.yaml"]).code, Some(0));
     // The same job in pods: its paths are relative, so they work in the volume.
     let folder = teraslice.claim("flights");
     fs::copy(&table, folder.join("flights.csv")).unwrap();
-    let text = fs::read_to_string(example.join("job.yaml")).unwrap();
-    let mut job = Format::of("job.yaml".as_ref()).parse(&text).unwrap();
+    let mut job = flights::job();
     job["volumes"] = json!([{"name": "flights", "path": "/flights"}]);
     job["pod_spec_override"] = json!({"containers": [{"name": "teraslice", "workingDir": "/flights"}]});
     let (_, ex_id) = teraslice.submit(&job);

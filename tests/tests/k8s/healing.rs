@@ -1,0 +1,114 @@
+//! What users and the cluster do to pods: Jobs deleted by hand, quotas, too little memory, drained nodes.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
+use teraslice_tests::k8s::{Fault, Installation, WAIT_MAX};
+
+use crate::{check, input, numbered, processed};
+
+/// Waits for more slices than there are.
+fn progress(teraslice: &Installation, ex_id: &str) {
+    let before = processed(teraslice, ex_id);
+    teraslice.wait("slices to go on", WAIT_MAX, |it| (processed(it, ex_id) > before).then_some(()));
+}
+
+fn name(pod: &Value) -> String {
+    pod["metadata"]["name"].as_str().expect("it has a name").to_owned()
+}
+
+/// Waits until the explanation of an execution says something.
+fn await_word(teraslice: &Installation, ex_id: &str, word: &str) {
+    let path = format!("/v1/ex/{ex_id}/explain");
+    teraslice.wait(&format!("explain to say {word}"), WAIT_MAX, |it| {
+        it.get(&path).to_string().contains(word).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn makes_jobs_again_that_somebody_has_deleted() {
+    let teraslice = Installation::start("deleted", &[]);
+    let records = 60_000;
+    let folder = input(&teraslice, records);
+    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 150));
+    for component in ["worker", "execution_controller"] {
+        progress(&teraslice, &ex_id);
+        let labels = format!("teraslice.terascope.io/exId={ex_id},app.kubernetes.io/component={component}");
+        teraslice.kubectl(&["delete", "jobs", "--selector", &labels, "--grace-period", "1"]);
+    }
+    progress(&teraslice, &ex_id);
+    let record = teraslice.await_status(&ex_id, &["completed"]);
+    assert_eq!(record["_slicer_stats"]["failed"], 0);
+    check(&folder, records);
+    teraslice.await_gone(&ex_id);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn runs_with_the_workers_that_a_quota_leaves() {
+    let teraslice = Installation::start("quota", &[]);
+    let records = 20_000;
+    let folder = input(&teraslice, records);
+    // The master, a controller, and one worker of three.
+    teraslice.apply(&json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "3"}},
+    }));
+    let (_, ex_id) = teraslice.submit(&numbered(records, 3, 200));
+    await_word(&teraslice, &ex_id, "quota");
+    progress(&teraslice, &ex_id);
+    assert_eq!(teraslice.pods(&ex_id, "worker").len(), 1);
+    teraslice.await_status(&ex_id, &["completed"]);
+    check(&folder, records);
+    teraslice.await_gone(&ex_id);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn says_that_workers_need_more_memory() {
+    let teraslice = Installation::start("memory", &[]);
+    let (job_id, ex_id) = teraslice.submit(&json!({
+        "name": "small", "lifecycle": "once", "workers": 1, "assets": ["standard"],
+        "cpu": 0.1, "memory": 12_000_000, "cpu_execution_controller": 0.1, "memory_execution_controller": 128_000_000,
+        "operations": [
+            {"_op": "data_generator", "size": 1_000},
+            {"_op": "set_field", "field": "a", "value": 1},
+            {"_op": "noop"},
+        ],
+    }));
+    await_word(&teraslice, &ex_id, "memory");
+    let record = teraslice.get(&format!("/v1/ex/{ex_id}"));
+    if record["_status"] != "failed" {
+        teraslice.stop(&job_id, &ex_id);
+    }
+    teraslice.await_gone(&ex_id);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn loses_nothing_when_a_node_is_drained() {
+    let records = 60_000;
+    let aside = Fault::cordoned("n2");
+    let teraslice = Installation::start("drain", &[]);
+    drop(aside);
+    let folder = input(&teraslice, records);
+    let here = Fault::cordoned("n1");
+    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 150));
+    let workers: BTreeSet<_> = teraslice.await_pods(&ex_id, "worker", 2).iter().map(name).collect();
+    progress(&teraslice, &ex_id);
+    drop(here);
+    let _closed = Fault::cordoned("n2");
+    let selector = format!("teraslice.terascope.io/exId={ex_id}");
+    teraslice.kubectl(&["drain", "n2", "--ignore-daemonsets", "--force", "--pod-selector", &selector]);
+    teraslice.wait("workers on the other node", Duration::from_secs(60), |it| {
+        let pods = it.pods(&ex_id, "worker");
+        let moved =
+            pods.iter().filter(|pod| pod["spec"]["nodeName"] == "n1" && !workers.contains(&name(pod)));
+        (moved.count() == 2).then_some(())
+    });
+    progress(&teraslice, &ex_id);
+    let record = teraslice.await_status(&ex_id, &["completed"]);
+    assert_eq!(record["_slicer_stats"]["failed"], 0);
+    check(&folder, records);
+    teraslice.await_gone(&ex_id);
+}
