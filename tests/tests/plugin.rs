@@ -40,6 +40,14 @@ fn runs_a_job(backend: &Value) {
         let started = cluster.started();
         (started.len() == 3).then_some(started)
     });
+    let shown = cluster.wait("the state to show them", WAIT_MAX, |cluster| {
+        let state = cluster.get("/v1/cluster/state");
+        (state["mine"]["active"].as_array().is_some_and(|active| active.len() == 3)).then_some(state)
+    });
+    assert_eq!(
+        (&shown["mine"]["total"], &shown["mine"]["active"][0]["ex_id"]),
+        (&json!("N/A"), &json!(ex_id))
+    );
     cluster.kill_master();
     cluster.start_master();
     assert!(cluster.started().iter().all(|pid| before.contains(pid)), "nothing was started twice");

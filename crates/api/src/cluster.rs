@@ -53,6 +53,23 @@ pub struct NodeState {
 }
 
 impl NodeState {
+    /// Makes a machine that is not one of our own nodes, of which little is known: `N/A`.
+    #[must_use]
+    pub fn foreign(name: String) -> Self {
+        let not_known = || "N/A".to_owned();
+        Self {
+            node_id: name.clone(),
+            hostname: name,
+            pid: None,
+            node_version: not_known(),
+            teraslice_version: not_known(),
+            total: None,
+            state: "connected".to_owned(),
+            available: None,
+            active: Vec::new(),
+        }
+    }
+
     /// Tells whether something can be started there.
     #[must_use]
     pub fn is_connected(&self) -> bool {

@@ -10,13 +10,13 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use teraslice_core::{
     backend::{
-        BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, InstanceId, Retire,
-        Retired, Scope, Snapshot, StopBackend, hints, revisions::Revisions,
+        BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, Instance, InstanceId,
+        Retire, Retired, Scope, Snapshot, StopBackend, hints, revisions::Revisions,
     },
     context::Context,
 };
 use teraslice_model::{
-    id::{ExId, Generation, Term},
+    id::{ExId, Generation, JobId, Term},
     job::CheckedJob,
     problem::Problem,
 };
@@ -33,6 +33,7 @@ use crate::{
     link::Link,
     open_error::OpenError,
     options::PluginOptions,
+    seen::Seen,
     translate,
 };
 
@@ -58,6 +59,7 @@ struct Shared {
     events: broadcast::Sender<BackendEvent>,
     health: Arc<Health>,
     revisions: Mutex<Revisions>,
+    seen: Seen,
 }
 
 impl PluginBackend {
@@ -67,7 +69,8 @@ impl PluginBackend {
         let events = hints::channel();
         let health = Arc::new(Health::new(options.name.clone(), context.clone()));
         let link = Link::new(options, context.clone(), events.clone(), Arc::clone(&health));
-        let shared = Shared { link, context, events, health, revisions: Mutex::default() };
+        let (revisions, seen) = (Mutex::default(), Seen::default());
+        let shared = Shared { link, context, events, health, revisions, seen };
         Self { shared: Arc::new(shared), term: Mutex::default() }
     }
 
@@ -90,6 +93,12 @@ impl PluginBackend {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<BackendHealth> {
         self.shared.health.watch()
+    }
+
+    /// Returns what lived when the engine looked last, with its job where that is known; asks nobody.
+    #[must_use]
+    pub fn instances(&self) -> Vec<(Instance, Option<JobId>)> {
+        self.shared.seen.live()
     }
 
     /// Refuses what an earlier leader asks for.
@@ -181,6 +190,7 @@ impl ClusterBackend for PluginBackend {
             desired.revision,
         )?;
         let ex_id = desired.ex_id;
+        shared.seen.ask(ex_id, desired.job_id);
         let desired = translate::desired(&desired, shared.link.options());
         let () = shared.link.call(Method::Ensure, &EnsureParams { term: term.0, desired }).await?;
         shared.hint(BackendEvent::Changed(ex_id));
@@ -210,8 +220,10 @@ impl ClusterBackend for PluginBackend {
             Scope::Execution(ex_id) => Some(ex_id.to_string()),
         };
         let told = self.shared.link.call(Method::Observe, &ObserveParams { ex_id }).await?;
-        translate::snapshot(told, scope, asked)
-            .map_err(|what| self.shared.refuse_answer(Method::Observe, &what))
+        let snapshot = translate::snapshot(told, scope, asked)
+            .map_err(|what| self.shared.refuse_answer(Method::Observe, &what))?;
+        self.shared.seen.observe(scope, &snapshot);
+        Ok(snapshot)
     }
 
     fn events(&self) -> BoxStream<'static, BackendEvent> {

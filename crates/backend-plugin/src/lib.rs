@@ -19,6 +19,7 @@ mod open_error;
 mod options;
 mod process;
 mod schema;
+mod seen;
 mod translate;
 
 pub use backend::PluginBackend;

@@ -74,7 +74,7 @@ fn runs_a_job_in_pods_with_the_fields_of_the_documents() {
     let folder = input(&teraslice, 2_000);
     let node = teraslice.objects("nodes")["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
     teraslice.kubectl(&["label", "node", &node, "zone=west", "disk=fast", "--overwrite"]);
-    let mut job = numbered(2_000, 2, 50);
+    let mut job = numbered(2_000, 2, 2_000);
     job["cpu"] = json!(0.2);
     job["memory"] = json!(300_000_000);
     job["targets"] = json!([

@@ -87,7 +87,7 @@ pub(super) fn on_plugin(
 ) -> Engaged {
     let plugin = PluginBackend::new(plugin, context.clone());
     let (engine, running) = engine(options, context, Arc::clone(&store), plugin.handle());
-    let view = Arc::new(PluginOfMaster(plugin.watch()));
+    let view = Arc::new(PluginOfMaster(plugin.handle()));
     let introducer = Arc::new(PluginIntroducer { dress, store });
     let introduce: Introduce = Arc::new(move |token| {
         let introducer = Arc::clone(&introducer);

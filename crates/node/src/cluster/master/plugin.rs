@@ -6,24 +6,23 @@ use std::{
     sync::Arc,
 };
 
-use teraslice_api::cluster::NodeState;
-use teraslice_backend_plugin::{BackendHealth, PluginOptions, ProcessTemplate};
+use teraslice_api::cluster::{NodeState, Process, WorkerName};
+use teraslice_backend_plugin::{PluginBackend, PluginOptions, ProcessTemplate};
 use teraslice_core::{
     backend::{
-        DesiredExecution, Role,
+        ClusterBackend, DesiredExecution, Instance, Role,
         variables::{
             CLUSTER, EX_ID, GENERATION, INCARNATION, JOB_ID, MASTER, NODE_TYPE, RUN_DIRECTORY, TOKEN,
         },
     },
     store::StateStore,
 };
-use teraslice_model::id::ExId;
+use teraslice_model::id::{ExId, JobId};
 use teraslice_rpc::{
     introduce::{Introduction, Stranger},
     secret::ClusterKey,
 };
 use teraslice_server::nodes::BackendTrouble;
-use tokio::sync::watch;
 
 use super::dress::Dress;
 use crate::config::{BackendConfig, Config};
@@ -133,12 +132,15 @@ fn purpose(token: &str, key: &ClusterKey) -> Option<(ExId, Role)> {
     key.execution(ex_id).matches(secret).then_some((ex_id, role))
 }
 
-/// Shows how the backend does; where things run is its own business.
-pub(super) struct PluginOfMaster(pub(super) watch::Receiver<BackendHealth>);
+/// Shows what the backend runs, and how it does. On which machines is its own business: all is on one, named after it.
+pub(super) struct PluginOfMaster(pub(super) PluginBackend);
 
 impl teraslice_server::nodes::Nodes for PluginOfMaster {
     fn state(&self) -> BTreeMap<String, NodeState> {
-        BTreeMap::new()
+        let name = self.0.describe().name;
+        let active: Vec<_> = self.0.instances().into_iter().map(process).collect();
+        let node = NodeState { active, ..NodeState::foreign(name.clone()) };
+        BTreeMap::from([(name, node)])
     }
 
     fn are_ours(&self) -> bool {
@@ -146,8 +148,22 @@ impl teraslice_server::nodes::Nodes for PluginOfMaster {
     }
 
     fn trouble(&self) -> Option<BackendTrouble> {
-        let degraded = self.0.borrow().degraded.clone()?;
+        let degraded = self.0.watch().borrow().degraded.clone()?;
         Some(BackendTrouble { reason: degraded.reason, since: degraded.since })
+    }
+}
+
+fn process((instance, job_id): (Instance, Option<JobId>)) -> Process {
+    Process {
+        worker_id: WorkerName::Name(instance.id.0),
+        assignment: instance.role.node_type().to_owned(),
+        pid: None,
+        ex_id: Some(instance.ex_id),
+        job_id,
+        assets: Some(Vec::new()),
+        pod_name: None,
+        pod_ip: None,
+        image: None,
     }
 }
 

@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use teraslice_api::cluster::{NodeState, Process, WorkerName};
 use teraslice_backend_k8s::{Kubernetes, PodView};
 
-/// What is written for what only our own nodes have.
-const NOT_KNOWN: &str = "N/A";
-
 /// Shows the pods that run, and the machines that they run on.
 pub(super) struct PodsOfMaster {
     pods: Kubernetes,
@@ -33,24 +30,11 @@ fn by_machine(pods: Vec<PodView>) -> BTreeMap<String, NodeState> {
     let mut machines = BTreeMap::new();
     for pod in pods.into_iter().filter(|pod| pod.is_running) {
         let Some(machine) = pod.node.clone() else { continue };
-        let node: &mut NodeState = machines.entry(machine.clone()).or_insert_with(|| node(machine));
+        let node: &mut NodeState =
+            machines.entry(machine.clone()).or_insert_with(|| NodeState::foreign(machine));
         node.active.push(process(pod));
     }
     machines
-}
-
-fn node(address: String) -> NodeState {
-    NodeState {
-        node_id: address.clone(),
-        hostname: address,
-        pid: None,
-        node_version: NOT_KNOWN.to_owned(),
-        teraslice_version: NOT_KNOWN.to_owned(),
-        total: None,
-        state: "connected".to_owned(),
-        available: None,
-        active: Vec::new(),
-    }
 }
 
 fn process(pod: PodView) -> Process {
