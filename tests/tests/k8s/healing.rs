@@ -69,11 +69,11 @@ fn says_that_workers_need_more_memory() {
     let teraslice = Installation::start("memory", &[]);
     let (job_id, ex_id) = teraslice.submit(&json!({
         "name": "small", "lifecycle": "once", "workers": 1, "assets": ["standard"],
-        "cpu": 0.1, "memory": 12_000_000, "cpu_execution_controller": 0.1, "memory_execution_controller": 128_000_000,
+        "cpu": 0.1, "memory": 17_000_000, "cpu_execution_controller": 0.1, "memory_execution_controller": 128_000_000,
         "operations": [
-            {"_op": "data_generator", "size": 1_000},
+            {"_op": "data_generator", "size": 1_000_000},
             {"_op": "set_field", "field": "a", "value": 1},
-            {"_op": "noop"},
+            {"_op": "noop", "size": 200_000},
         ],
     }));
     await_word(&teraslice, &ex_id, "memory");
@@ -99,7 +99,15 @@ fn loses_nothing_when_a_node_is_drained() {
     drop(here);
     let _closed = Fault::cordoned("n2");
     let selector = format!("teraslice.terascope.io/exId={ex_id}");
-    teraslice.kubectl(&["drain", "n2", "--ignore-daemonsets", "--force", "--pod-selector", &selector]);
+    teraslice.kubectl(&[
+        "drain",
+        "n2",
+        "--ignore-daemonsets",
+        "--force",
+        "--delete-emptydir-data",
+        "--pod-selector",
+        &selector,
+    ]);
     teraslice.wait("workers on the other node", Duration::from_secs(60), |it| {
         let pods = it.pods(&ex_id, "worker");
         let moved =
