@@ -1,0 +1,213 @@
+//! What a run is made of: nodes, executions, faults; drawn from the seed.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+use teraslice_core::{context::Context, engine::Patience};
+use teraslice_model::{
+    id::{ExId, SliceId},
+    job::{CheckEnvironment, CheckedJob, RawJob},
+};
+
+use crate::{
+    faults::Faults,
+    node::Size,
+    operations::{SimReaderConfig, SimRequest},
+    trace::ex_id,
+};
+
+/// Slots of a node at the least: an execution needs two to begin.
+
+const SLOTS_MIN: u32 = 2;
+
+/// The scenarios that can be asked for by name, and what each is about.
+pub const NAMES: [(&str, &str); 4] = [
+    ("cluster", "5 nodes, 3 executions, every kind of fault"),
+    ("calm", "5 nodes, 3 executions, no faults"),
+    ("crowded", "2 small nodes, 6 executions that wait for slots, every kind of fault"),
+    ("alone", "1 node, 1 execution, every kind of fault"),
+];
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What goes wrong.
+    pub faults: Faults,
+    /// The nodes.
+    pub nodes: Vec<Size>,
+    /// The executions.
+    pub executions: Vec<Work>,
+    /// What happens to the backend when the master dies.
+    pub backend: BackendLife,
+    /// How patient the engine is.
+    pub patience: Patience,
+    /// How patient controllers and nodes are.
+    pub limits: PatienceOfProcesses,
+    /// What is broken on purpose.
+    pub sabotage: Sabotage,
+}
+
+/// Whether executions may fail because of what goes wrong around them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatienceOfProcesses {
+    /// As by default: an execution fails when its controller falls too often, or no worker comes for too long.
+    Default,
+    /// Endless: it ends only by its work, or when a user says so.
+    Endless,
+}
+
+/// What happens to the backend when the master dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendLife {
+    /// It dies with it; the next master hears from the nodes what they run.
+    WithMaster,
+    /// It is a service of its own, and two masters may talk to it at once.
+    OfItsOwn,
+}
+
+/// A defect on purpose, to see that the laws notice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sabotage {
+    /// None.
+    #[default]
+    None,
+    /// The cluster accepts what is wanted, and does nothing.
+    LoseWishes,
+    /// The cluster says that all is gone, and does nothing.
+    RetireNothing,
+    /// The store takes every writer for the latest.
+    FenceNobody,
+    /// The sink says that it has committed a slice, and has not.
+    LoseSlice,
+}
+
+/// One execution.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it is submitted.
+    pub after: Duration,
+    /// Workers of the job.
+    pub workers: u32,
+    /// Slicers of the job.
+    pub slicers: u32,
+    /// What each slicer makes.
+    pub reader: SimReaderConfig,
+    /// When how many workers are wanted instead.
+    pub scale: Option<(Duration, u32)>,
+    /// When a user stops it.
+    pub stop: Option<Duration>,
+}
+
+impl Scenario {
+    /// Draws a scenario; none of that name: nothing.
+    #[must_use]
+    pub fn draw(name: &str, context: &Context) -> Option<Self> {
+        let (nodes, executions) = match name {
+            "cluster" | "calm" => (5, 3),
+            "crowded" => (2, 6),
+            "alone" => (1, 1),
+            _ => return None,
+        };
+        let faults = if name == "calm" { Faults::none() } else { Faults::draw(context) };
+        let backend = context.random(|random| {
+            *random
+                .choice(&[BackendLife::WithMaster, BackendLife::OfItsOwn])
+                .unwrap_or(&BackendLife::OfItsOwn)
+        });
+        let is_endless = name == "calm" || context.random(|random| random.bool());
+        let limits = if is_endless { PatienceOfProcesses::Endless } else { PatienceOfProcesses::Default };
+        let mut patience = Patience::default();
+        if limits == PatienceOfProcesses::Endless {
+            patience.controller_restarts_max = u32::MAX;
+        }
+        let until = faults.calm_after;
+        let executions: Vec<_> = (1..=executions).map(|number| Work::draw(number, until, context)).collect();
+        let slots = if name == "crowded" { 2 } else { 4 };
+        let nodes = (1..=nodes).map(|number| {
+            let more = context.random(|random| random.u32(0..=slots));
+            Size { number, slots: SLOTS_MIN + more }
+        });
+        let nodes = nodes.collect();
+        Some(Self { faults, nodes, executions, backend, patience, limits, sabotage: Sabotage::None })
+    }
+}
+
+impl Work {
+    fn draw(number: u32, until: Duration, context: &Context) -> Self {
+        let moment = || until.mul_f64(context.random(|random| random.f64()));
+        let (after, later, latest) = (moment().mul_f64(0.5), moment(), moment());
+        context.random(|random| Self {
+            number,
+            after,
+            workers: random.u32(1..=4),
+            slicers: random.u32(1..=3),
+            reader: SimReaderConfig {
+                slices: random.u64(0..60),
+                bad_every: *random.choice(&[0, 0, 10]).unwrap_or(&0),
+                flaky_every: *random.choice(&[0, 3]).unwrap_or(&0),
+            },
+            scale: (random.u32(..3) == 0).then(|| (later, random.u32(1..=6))),
+            stop: (random.u32(..6) == 0).then_some(latest),
+        })
+    }
+
+    /// Returns the id of the execution.
+    #[must_use]
+    pub fn ex_id(&self) -> ExId {
+        ex_id(self.number)
+    }
+
+    /// Returns the job as a user writes it.
+    #[must_use]
+    pub fn job(&self) -> RawJob {
+        let SimReaderConfig { slices, bad_every, flaky_every } = self.reader;
+        let reader = json!({
+            "_op": "sim_reader", "slices": slices, "bad_every": bad_every, "flaky_every": flaky_every,
+        });
+        let job = json!({
+            "name": "simulated",
+            "lifecycle": "once",
+            "workers": self.workers,
+            "slicers": self.slicers,
+            "max_retries": 30,
+            "operations": [reader, {"_op": "sim_sink"}],
+        });
+        serde_json::from_value(job).expect("an object is a job as users write it")
+    }
+
+    /// Returns every slice that can be read, with its records.
+    #[must_use]
+    pub fn expected(&self) -> Vec<(SliceId, Vec<String>)> {
+        let all =
+            (0..self.slicers).flat_map(|slicer| (0..self.reader.slices).map(move |number| (slicer, number)));
+        let good = all.filter(|(_, number)| !self.reader.is_bad(*number));
+        let slice = |(slicer, number)| {
+            (SliceId::derive(self.ex_id(), slicer, number + 1), SimRequest { slicer, number }.records())
+        };
+        good.map(slice).collect()
+    }
+
+    /// Returns how many slices there are, readable or not.
+    #[must_use]
+    pub fn slices(&self) -> u64 {
+        u64::from(self.slicers) * self.reader.slices
+    }
+}
+
+/// Checks a job against what simulated clusters offer.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check(job: &RawJob) -> Result<Arc<CheckedJob>, String> {
+    let checked = RawJob(job.0.clone()).check(&environment());
+    checked.map(|(job, _)| Arc::new(job)).map_err(|problems| format!("{problems:?}"))
+}
+
+/// What jobs are checked against.
+#[must_use]
+pub const fn environment() -> CheckEnvironment {
+    CheckEnvironment { known_connections: None, cpus: 64, is_kubernetes: false, overrides_enabled: false }
+}
