@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use teraslice_core::context::Context;
 
-/// How often things go wrong. `*_error`, `duplicate`, `reorder`, `hint_lost`: a probability per occasion; the others per second.
+/// How often things go wrong. `*_error`, `duplicate`, `reorder`, `hint_lost`,
+/// `deadly_write`: a probability per occasion; the others per second.
 #[derive(Clone, Debug)]
 pub struct Faults {
     /// A message, a call of the store or of the cluster takes at most this long, each way.
@@ -15,6 +16,8 @@ pub struct Faults {
     pub reorder: f64,
     /// The store answers with an error, before or after it has written.
     pub store_error: f64,
+    /// Whoever has written to the store is killed before it hears that it was done.
+    pub deadly_write: f64,
     /// The store is down, slow or full for a while.
     pub store_outage: f64,
     /// The cluster answers the master with an error, before or after it has obeyed.
@@ -48,6 +51,7 @@ impl Faults {
             duplicate: 0.0,
             reorder: 0.0,
             store_error: 0.0,
+            deadly_write: 0.0,
             store_outage: 0.0,
             api_error: 0.0,
             api_outage: 0.0,
@@ -65,13 +69,22 @@ impl Faults {
     /// Draws faults: each kind is absent in about half of all runs.
     #[must_use]
     pub fn draw(context: &Context) -> Self {
-        let draw = |most: f64| context.random(|random| if random.bool() { 0.0 } else { random.f64() * most });
+        // Some storms are worse than others, and some last longer.
+        let (force, slowness, calm_after) = context.random(|random| {
+            let force = *random.choice(&[0.3, 1.0, 1.0, 4.0]).unwrap_or(&1.0);
+            let slowness = *random.choice(&[10, 100, 300, 5_000]).unwrap_or(&100);
+            (force, slowness, if random.u32(..5) == 0 { random.u64(300..900) } else { random.u64(20..120) })
+        });
+        let draw = |most: f64| {
+            context.random(|random| if random.bool() { 0.0 } else { (random.f64() * most * force).min(0.8) })
+        };
         let skews = [0, 0, 1_000, 3_600_000];
         Self {
-            delay_max: Duration::from_millis(context.random(|random| random.u64(1..300))),
+            delay_max: Duration::from_millis(context.random(|random| random.u64(1..slowness))),
             duplicate: draw(0.2),
             reorder: draw(0.2),
             store_error: draw(0.1),
+            deadly_write: draw(0.03),
             store_outage: draw(0.03),
             api_error: draw(0.2),
             api_outage: draw(0.03),
@@ -82,7 +95,7 @@ impl Faults {
             cut: draw(0.1),
             master_crash: draw(0.05),
             skew_max: Duration::from_millis(context.random(|random| *random.choice(&skews).unwrap_or(&0))),
-            calm_after: Duration::from_secs(context.random(|random| random.u64(20..120))),
+            calm_after: Duration::from_secs(calm_after),
         }
     }
 

@@ -10,6 +10,7 @@ use teraslice_core::{
 };
 use teraslice_model::id::Term;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::SimBackend,
@@ -68,16 +69,18 @@ impl Masters {
         let mut options = EngineOptions::new(environment());
         options.term = term;
         options.patience = self.patience;
-        let store: Arc<dyn StateStore> = self.store.seen_from(Place::Master);
+        let life = CancellationToken::new();
+        let store: Arc<dyn StateStore> = self.store.seen_from(Place::Master, life.clone());
         let (engine, handle) = Engine::new(options, context, store, Arc::new(backend));
         let trace = self.trace.clone();
         let task = self.context.spawn(async move {
-            match engine.run().await {
-                Ok(()) => trace.note(format_args!("master of term {term} ends")),
-                Err(EngineError::Fenced { .. }) => {
-                    trace.note(format_args!("master of term {term} is fenced"))
+            match life.run_until_cancelled(engine.run()).await {
+                None => trace.note(format_args!("master of term {term} dies")),
+                Some(Ok(())) => trace.note(format_args!("master of term {term} ends")),
+                Some(Err(EngineError::Fenced { .. })) => {
+                    trace.note(format_args!("master of term {term} is fenced"));
                 }
-                Err(error) => trace.broken(format!("the engine of term {term} ended: {error}")),
+                Some(Err(error)) => trace.broken(format!("the engine of term {term} ended: {error}")),
             }
         });
         self.earlier.extend(self.leader.replace(Leader { engine: handle, task: task.abort_handle() }));

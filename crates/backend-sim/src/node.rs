@@ -267,6 +267,10 @@ impl SimNode {
             Some(earlier) => self.end(&mut state, earlier, ExitReason::Signal(9)),
             None => {}
         }
+        let live = state.processes.values().filter(|process| process.stage.is_live()).count();
+        if stage.is_live() && live >= self.size.slots as usize {
+            self.trace.broken(format!("{} is to run more than its {} slots", self.place(), self.size.slots));
+        }
         let stop = CancellationToken::new();
         let task = stage.is_live().then(|| self.spawn(&spec, state.boot, stop.clone()));
         let since = self.context.wall();

@@ -49,7 +49,13 @@ impl Parts {
     pub(crate) async fn launch(self, start: Start, stop: CancellationToken) -> ExitReason {
         let Ok(plan) = self.plan(&start) else { return ExitReason::Code(BAD_JOB) };
         match start.key.role {
-            Role::Controller => self.control(start, plan, stop).await,
+            Role::Controller => {
+                let life = CancellationToken::new();
+                // What it has spawned dies with it.
+                let _end = life.clone().drop_guard();
+                let work = self.control(start, plan, stop, life.clone());
+                life.run_until_cancelled(work).await.unwrap_or(ExitReason::Signal(9))
+            }
             Role::Worker => self.work(&start, &plan, stop).await,
         }
     }
@@ -62,7 +68,13 @@ impl Parts {
         registry.plan(job).map_err(|problems| format!("{problems:?}"))
     }
 
-    async fn control(self, start: Start, plan: Plan, stop: CancellationToken) -> ExitReason {
+    async fn control(
+        self,
+        start: Start,
+        plan: Plan,
+        stop: CancellationToken,
+        life: CancellationToken,
+    ) -> ExitReason {
         let Start { key, at, context, .. } = start;
         let mut options = ControllerOptions::new(key.ex_id, key.generation);
         if self.limits == PatienceOfProcesses::Endless {
@@ -70,7 +82,7 @@ impl Parts {
             options.limits.worker_disconnect_timeout = ENDLESS;
         }
         let link = Box::new(self.network.listen(key.ex_id, at));
-        let store: Arc<dyn StateStore> = self.store.seen_from(at);
+        let store: Arc<dyn StateStore> = self.store.seen_from(at, life);
         let (controller, handle) = Controller::new(options, context, store, plan, link);
         let run = controller.run();
         tokio::pin!(run);

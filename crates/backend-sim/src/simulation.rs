@@ -16,7 +16,8 @@ use teraslice_model::{
     status::Status,
 };
 use teraslice_store::MemoryStore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     laws::Laws,
@@ -66,6 +67,8 @@ pub struct Report {
     pub terms: Term,
     /// Simulated time.
     pub elapsed: Duration,
+    /// Simulated time from the calm to the end of the last execution, and from there to the end of the last process.
+    pub settled: (Duration, Duration),
 }
 
 /// How an execution ended.
@@ -205,7 +208,7 @@ impl World {
             let user = User {
                 context: self.context.clone(),
                 trace: self.trace.clone(),
-                store: self.store.seen_from(Place::Master),
+                store: self.store.seen_from(Place::Master, CancellationToken::new()),
                 masters: Arc::clone(&self.masters),
                 work,
             };
@@ -217,15 +220,14 @@ impl World {
             trace: self.trace.clone(),
             nodes: self.nodes.clone(),
             masters: Arc::clone(&self.masters),
+            succession: None,
         };
         storm.run().await;
-        let ends = match self.finish().await {
-            Ok(ends) => ends,
-            Err(law) => {
-                self.trace.broken(law);
-                Vec::new()
-            }
-        };
+        let calm = self.context.now();
+        let (ends, settled) = self.finish(calm).await.unwrap_or_else(|law| {
+            self.trace.broken(law);
+            Default::default()
+        });
         Report {
             seed,
             broken: self.trace.first_broken(),
@@ -234,14 +236,17 @@ impl World {
             ends,
             terms: self.masters.lock().unwrap_or_else(PoisonError::into_inner).term,
             elapsed: self.context.now().duration_since(start),
+            settled,
         }
     }
 
     /// Waits for the end of everything and checks the laws.
-    async fn finish(&self) -> Result<Vec<End>, String> {
+    async fn finish(&self, calm: Instant) -> Result<(Vec<End>, (Duration, Duration)), String> {
         let ended = self.all_ended().await?;
+        let all_ended = self.context.now();
         self.trace.note(format_args!("all executions have ended"));
         self.all_left().await?;
+        let settled = (all_ended.duration_since(calm), self.context.now().duration_since(all_ended));
         let laws = Laws {
             store: Arc::clone(&self.inner),
             witness: self.witness.clone(),
@@ -254,7 +259,7 @@ impl World {
             let Execution { status, failure, epoch: epochs, .. } = execution;
             ends.push(End { status, failure, counts, epochs });
         }
-        Ok(ends)
+        Ok((ends, settled))
     }
 
     async fn all_ended(&self) -> Result<Vec<Execution>, String> {

@@ -1,6 +1,10 @@
 //! A store as seen from one place: slow, sometimes down, full or out of reach; an error may come before or after the write.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::{self, Future},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use teraslice_core::store::{
@@ -14,6 +18,7 @@ use teraslice_model::{
     id::{Epoch, ExId, Generation, JobId},
     slice::SliceState,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     scenario::Sabotage,
@@ -30,22 +35,28 @@ pub struct FaultyStore {
     sabotage: Sabotage,
     /// Who calls.
     at: Place,
+    /// Cancelled when the process that calls is dead: nothing more comes of it.
+    life: CancellationToken,
 }
 
 impl FaultyStore {
     /// Wraps a store, as the master sees it.
     #[must_use]
     pub fn new(inner: Arc<dyn StateStore>, weather: Weather, witness: Witness, sabotage: Sabotage) -> Self {
-        Self { inner, weather, witness, sabotage, at: Place::Master }
+        let life = CancellationToken::new();
+        Self { inner, weather, witness, sabotage, at: Place::Master, life }
     }
 
-    /// Returns the store as it is seen from another place.
+    /// Returns the store as a process sees it that runs elsewhere, as long as it lives.
     #[must_use]
-    pub fn seen_from(&self, at: Place) -> Arc<dyn StateStore> {
-        Arc::new(Self { at, ..self.clone() })
+    pub fn seen_from(&self, at: Place, life: CancellationToken) -> Arc<dyn StateStore> {
+        Arc::new(Self { at, life, ..self.clone() })
     }
 
     async fn pass(&self) -> Result<(), StoreError> {
+        if self.life.is_cancelled() {
+            return future::pending().await;
+        }
         let weather = &self.weather;
         let is_open = weather.carry(self.at, Place::Store).await;
         match weather.answer(Weather::store).await {
@@ -63,6 +74,9 @@ impl FaultyStore {
     ) -> Result<T, StoreError> {
         self.pass().await?;
         let answer = call.await;
+        if self.weather.strikes(self.weather.faults().deadly_write) {
+            self.life.cancel();
+        }
         self.pass().await?;
         answer
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use teraslice_core::context::Context;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     master::Masters,
@@ -15,7 +15,7 @@ use crate::{
     weather::{Answers, Place, Weather},
 };
 
-/// Something may go wrong this often.
+/// Something may go wrong this often, on average.
 const EVERY: Duration = Duration::from_secs(1);
 /// What goes wrong lasts this long at the most, in milliseconds; one time in ten it is the longer one.
 const LAST_MAX_MS: u64 = 40_000;
@@ -28,15 +28,18 @@ pub(crate) struct Storm {
     pub(crate) trace: Trace,
     pub(crate) nodes: Vec<SimNode>,
     pub(crate) masters: Arc<Mutex<Masters>>,
+    /// When a master begins, where none leads.
+    pub(crate) succession: Option<Instant>,
 }
 
 impl Storm {
     /// Lets things go wrong until the calm; then everything is as it should be.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         while !self.weather.is_calm() {
             self.strike_nodes();
             self.strike_services();
-            sleep(EVERY).await;
+            self.succeed();
+            sleep((EVERY * 2).mul_f64(self.context.random(|random| random.f64()))).await;
         }
         self.trace.note(format_args!("calm"));
         self.weather.clear();
@@ -128,14 +131,18 @@ impl Storm {
             return masters.begin();
         }
         masters.crash();
-        drop(masters);
-        let masters = Arc::clone(&self.masters);
-        self.later(self.last(), move || {
-            let mut masters = masters.lock().unwrap_or_else(PoisonError::into_inner);
-            if !masters.is_led() {
-                masters.begin();
-            }
-        });
+    }
+
+    /// Lets a master begin, some time after the last one has ended.
+    fn succeed(&mut self) {
+        let now = self.context.now();
+        let last = self.last();
+        let mut masters = self.masters.lock().unwrap_or_else(PoisonError::into_inner);
+        if masters.is_led() {
+            self.succession = None;
+        } else if *self.succession.get_or_insert(now + last) <= now {
+            masters.begin();
+        }
     }
 
     fn some_node(&self) -> &SimNode {
