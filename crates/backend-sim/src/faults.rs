@@ -28,6 +28,8 @@ pub struct Faults {
     pub hint_lost: f64,
     /// Some process of a node is killed.
     pub process_crash: f64,
+    /// A process that is killed by its node takes a while to die; a probability per kill.
+    pub lingers: f64,
     /// A node is lost with all that runs there, for a while.
     pub node_crash: f64,
     /// A node leaves in order, for a while.
@@ -57,6 +59,7 @@ impl Faults {
             api_outage: 0.0,
             hint_lost: 0.0,
             process_crash: 0.0,
+            lingers: 0.0,
             node_crash: 0.0,
             node_leave: 0.0,
             cut: 0.0,
@@ -90,6 +93,7 @@ impl Faults {
             api_outage: draw(0.03),
             hint_lost: draw(0.5),
             process_crash: draw(0.5),
+            lingers: draw(0.3),
             node_crash: draw(0.05),
             node_leave: draw(0.03),
             cut: draw(0.1),
@@ -97,6 +101,34 @@ impl Faults {
             skew_max: Duration::from_millis(context.random(|random| *random.choice(&skews).unwrap_or(&0))),
             calm_after: Duration::from_secs(calm_after),
         }
+    }
+
+    /// Returns these faults as far as they concern the master and what it talks to; nothing that runs is touched.
+    #[must_use]
+    pub const fn of_the_master(self) -> Self {
+        let none = Self::none();
+        let Self { delay_max, calm_after, skew_max, .. } = self;
+        let Self { duplicate, api_error, api_outage, hint_lost, master_crash, .. } = self;
+        Self {
+            delay_max,
+            calm_after,
+            skew_max,
+            duplicate,
+            api_error,
+            api_outage,
+            hint_lost,
+            master_crash,
+            ..none
+        }
+    }
+
+    /// Returns these faults as far as nodes leave in order, and as what the master hears of it is late or lost.
+    #[must_use]
+    pub const fn of_leaving(self) -> Self {
+        let none = Self::none();
+        let Self { delay_max, calm_after, skew_max, .. } = self;
+        let Self { duplicate, api_error, hint_lost, node_leave, .. } = self;
+        Self { delay_max, calm_after, skew_max, duplicate, api_error, hint_lost, node_leave, ..none }
     }
 
     /// Draws how far a wall clock is off, in milliseconds.

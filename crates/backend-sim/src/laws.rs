@@ -10,7 +10,7 @@ use teraslice_model::{execution::Execution, id::SliceId, slice::SliceState, stat
 
 use crate::{
     operations::Output,
-    scenario::{PatienceOfProcesses, Work},
+    scenario::{Promise, Work},
     trace::Short,
     witness::Witness,
 };
@@ -26,7 +26,7 @@ pub(crate) struct Laws {
     pub(crate) store: Arc<dyn StateStore>,
     pub(crate) witness: Witness,
     pub(crate) output: Output,
-    pub(crate) limits: PatienceOfProcesses,
+    pub(crate) promise: Promise,
 }
 
 /// How slices ended.
@@ -43,6 +43,15 @@ impl Laws {
     pub(crate) async fn check(&self, work: &Work, ended: &Execution) -> Result<SliceCounts, String> {
         let name = Short(ended.ex_id);
         self.conserve(work, ended).await.map_err(|law| format!("{name}: {law}"))
+    }
+
+    /// Checks that nothing was started twice.
+    pub(crate) fn check_starts(&self, works: &[Work], starts: u64) -> Result<(), String> {
+        let wanted: u64 = works.iter().map(|work| 1 + u64::from(work.workers)).sum();
+        if self.promise == Promise::Undisturbed && starts > wanted {
+            return Err(format!("{starts} processes were started where {wanted} were wanted"));
+        }
+        Ok(())
     }
 
     async fn conserve(&self, work: &Work, ended: &Execution) -> Result<SliceCounts, String> {
@@ -95,7 +104,7 @@ impl Laws {
             Status::Failed if is_whole && ends.counts.error > 0 && failure.contains("failed") => true,
             Status::Failed => {
                 let is_known = FAILURES.iter().any(|known| failure.starts_with(known));
-                is_known && self.limits == PatienceOfProcesses::Default && finished <= total
+                is_known && self.promise == Promise::End && finished <= total
             }
             Status::Stopped => work.stop.is_some() && finished <= total,
             _ => false,

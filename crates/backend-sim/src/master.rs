@@ -1,6 +1,6 @@
 //! Masters, one term after the other: the real engine over the real backend of nodes.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use teraslice_backend_native::nodes::{Nodes, NodesOptions};
 use teraslice_core::{
@@ -31,6 +31,8 @@ pub(crate) struct Masters {
     pub(crate) life: BackendLife,
     pub(crate) patience: Patience,
     pub(crate) sabotage: Sabotage,
+    /// Where the backend keeps what runs where, if it does.
+    pub(crate) memory: Option<PathBuf>,
     /// The last term.
     pub(crate) term: Term,
     /// The backend, where it outlives masters.
@@ -49,7 +51,7 @@ pub(crate) struct Leader {
 impl Masters {
     /// Begins a further term. An earlier master still runs, if the backend is one that two can talk to.
     pub(crate) fn begin(&mut self) {
-        if self.life == BackendLife::WithMaster {
+        if self.life != BackendLife::OfItsOwn {
             self.crash();
         }
         self.term = self.term.next();
@@ -59,7 +61,8 @@ impl Masters {
         let nodes = match (self.life, &self.nodes) {
             (BackendLife::OfItsOwn, Some(nodes)) => nodes.handle(),
             _ => {
-                let nodes = Nodes::new(NodesOptions::default(), context.clone());
+                let options = NodesOptions { memory: self.memory.clone(), ..NodesOptions::default() };
+                let nodes = Nodes::new(options, context.clone());
                 self.switchboard.plug(nodes.handle());
                 self.nodes = Some(nodes.handle());
                 nodes
@@ -72,10 +75,16 @@ impl Masters {
         let life = CancellationToken::new();
         let store: Arc<dyn StateStore> = self.store.seen_from(Place::Master, life.clone());
         let (engine, handle) = Engine::new(options, context, store, Arc::new(backend));
-        let trace = self.trace.clone();
+        let (trace, switchboard) = (self.trace.clone(), self.switchboard.clone());
+        let is_apart = self.life == BackendLife::OfItsOwn;
         let task = self.context.spawn(async move {
             match life.run_until_cancelled(engine.run()).await {
-                None => trace.note(format_args!("master of term {term} dies")),
+                None => {
+                    trace.note(format_args!("master of term {term} dies"));
+                    if !is_apart {
+                        switchboard.unplug();
+                    }
+                }
                 Some(Ok(())) => trace.note(format_args!("master of term {term} ends")),
                 Some(Err(EngineError::Fenced { .. })) => {
                     trace.note(format_args!("master of term {term} is fenced"));
@@ -91,7 +100,7 @@ impl Masters {
         let Some(leader) = self.leader.take() else { return };
         self.trace.note(format_args!("master of term {} crashes", self.term));
         leader.task.abort();
-        if self.life == BackendLife::WithMaster {
+        if self.life != BackendLife::OfItsOwn {
             self.switchboard.unplug();
             self.nodes = None;
         }

@@ -27,13 +27,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     switchboard::{Switchboard, Wire, node_id},
     trace::{Short, Trace},
-    weather::Place,
+    weather::{Place, Weather},
 };
 
 /// A node says this often what runs there.
 const STATE_EVERY: Duration = Duration::from_secs(5);
 /// A node that has lost its master looks for it again after this.
 const REDIAL_AFTER: Duration = Duration::from_secs(1);
+/// A process that is killed may take so long to die.
+const LINGERS_MAX: Duration = Duration::from_secs(60);
 /// A node that leaves gives its processes this long.
 const LEAVE_GRACE: Duration = Duration::from_secs(20);
 
@@ -68,6 +70,7 @@ pub struct SimNode {
     size: Size,
     context: Context,
     launch: Launch,
+    weather: Weather,
     trace: Trace,
     state: Arc<Mutex<State>>,
     /// Moves with every change of a process, and of the node itself.
@@ -80,6 +83,8 @@ struct State {
     is_leaving: bool,
     /// Counts the starts of the node.
     boot: u64,
+    /// Counts the processes that were started.
+    starts: u64,
     processes: BTreeMap<ProcessKey, Process>,
 }
 
@@ -101,9 +106,9 @@ impl fmt::Debug for SimNode {
 impl SimNode {
     /// Makes a node that runs nothing; `context` has its clocks.
     #[must_use]
-    pub fn new(size: Size, context: Context, launch: Launch, trace: Trace) -> Self {
+    pub fn new(size: Size, context: Context, launch: Launch, weather: Weather, trace: Trace) -> Self {
         let state = Arc::new(Mutex::new(State { is_up: true, ..State::default() }));
-        Self { size, context, launch, trace, state, changes: watch::Sender::new(0) }
+        Self { size, context, launch, weather, trace, state, changes: watch::Sender::new(0) }
     }
 
     /// Returns where this is.
@@ -140,7 +145,7 @@ impl SimNode {
         for process in state.processes.values().filter_map(|process| process.task.as_ref()) {
             process.abort();
         }
-        *state = State { boot: state.boot + 1, ..State::default() };
+        *state = State { boot: state.boot + 1, starts: state.starts, ..State::default() };
         self.changed();
     }
 
@@ -196,6 +201,12 @@ impl SimNode {
         state.processes.iter().filter(|(_, it)| it.stage.is_live()).map(|(key, _)| *key).collect()
     }
 
+    /// Returns how many processes were started here.
+    #[must_use]
+    pub fn starts(&self) -> u64 {
+        self.lock().starts
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -235,7 +246,12 @@ impl SimNode {
             ToNode::Stop { process, grace } => self.stop(process, grace),
             ToNode::Kill { process } => {
                 let mut state = self.lock();
-                if state.processes.contains_key(&process) {
+                if state.processes.contains_key(&process)
+                    && self.weather.strikes(self.weather.faults().lingers)
+                {
+                    let most = LINGERS_MAX.mul_f64(self.context.random(|random| random.f64()));
+                    self.kill_later(process, state.boot, self.context.now() + most);
+                } else if state.processes.contains_key(&process) {
                     self.end(&mut state, process, ExitReason::Signal(9));
                 } else {
                     self.deny(&mut state, process);
@@ -272,6 +288,7 @@ impl SimNode {
             self.trace.broken(format!("{} is to run more than its {} slots", self.place(), self.size.slots));
         }
         let stop = CancellationToken::new();
+        state.starts += u64::from(stage.is_live());
         let task = stage.is_live().then(|| self.spawn(&spec, state.boot, stop.clone()));
         let since = self.context.wall();
         let process = Process { job_id: spec.job_id, stage, since, stop, task, kill_at: None };
@@ -306,9 +323,13 @@ impl SimNode {
         process.stage = ReportedStage::Leaving;
         process.stop.cancel();
         self.changed();
-        let (node, boot) = (self.clone(), state.boot);
+        self.kill_later(key, state.boot, kill_at);
+    }
+
+    fn kill_later(&self, key: ProcessKey, boot: u64, at: Instant) {
+        let node = self.clone();
         drop(self.context.spawn(async move {
-            sleep_until(kill_at).await;
+            sleep_until(at).await;
             let mut state = node.lock();
             if state.boot == boot {
                 node.end(&mut state, key, ExitReason::Signal(9));

@@ -21,10 +21,15 @@ use crate::{
 const SLOTS_MIN: u32 = 2;
 
 /// The scenarios that can be asked for by name, and what each is about.
-pub const NAMES: [(&str, &str); 4] = [
+pub const NAMES: [(&str, &str); 6] = [
     ("cluster", "5 nodes, 3 executions, every kind of fault"),
     ("calm", "5 nodes, 3 executions, no faults"),
     ("crowded", "2 small nodes, 6 executions that wait for slots, every kind of fault"),
+    (
+        "failover",
+        "5 nodes, 3 executions; only the master and what it hears are struck: what runs is not disturbed",
+    ),
+    ("leaving", "5 nodes, 3 executions; nodes leave in order: no execution fails of it"),
     ("alone", "1 node, 1 execution, every kind of fault"),
 ];
 
@@ -41,13 +46,15 @@ pub struct Scenario {
     pub backend: BackendLife,
     /// How patient the engine is.
     pub patience: Patience,
-    /// How patient controllers and nodes are.
+    /// How patient controllers are.
     pub limits: PatienceOfProcesses,
+    /// What users may expect.
+    pub promise: Promise,
     /// What is broken on purpose.
     pub sabotage: Sabotage,
 }
 
-/// Whether executions may fail because of what goes wrong around them.
+/// How patient controllers and the engine are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatienceOfProcesses {
     /// As by default: an execution fails when its controller falls too often, or no worker comes for too long.
@@ -56,11 +63,24 @@ pub enum PatienceOfProcesses {
     Endless,
 }
 
+/// What users may expect of executions, whatever goes wrong around them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// They end; some may fail because patience has.
+    End,
+    /// They end by their work, or when a user says so.
+    Finish,
+    /// And nothing of them is started twice.
+    Undisturbed,
+}
+
 /// What happens to the backend when the master dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendLife {
     /// It dies with it; the next master hears from the nodes what they run.
     WithMaster,
+    /// It dies with it, but the next master finds in a file what ran where.
+    Remembered,
     /// It is a service of its own, and two masters may talk to it at once.
     OfItsOwn,
 }
@@ -104,33 +124,42 @@ impl Scenario {
     /// Draws a scenario; none of that name: nothing.
     #[must_use]
     pub fn draw(name: &str, context: &Context) -> Option<Self> {
-        let (nodes, executions) = match name {
-            "cluster" | "calm" => (5, 3),
-            "crowded" => (2, 6),
-            "alone" => (1, 1),
+        let drawn = Faults::draw(context);
+        let (faults, nodes, executions, promise) = match name {
+            "cluster" => (drawn, 5, 3, Promise::End),
+            "calm" => (Faults::none(), 5, 3, Promise::Undisturbed),
+            "crowded" => (drawn, 2, 6, Promise::End),
+            "failover" => (drawn.of_the_master(), 5, 3, Promise::Undisturbed),
+            "leaving" => (drawn.of_leaving(), 5, 3, Promise::Finish),
+            "alone" => (drawn, 1, 1, Promise::End),
             _ => return None,
         };
-        let faults = if name == "calm" { Faults::none() } else { Faults::draw(context) };
-        let backend = context.random(|random| {
-            *random
-                .choice(&[BackendLife::WithMaster, BackendLife::OfItsOwn])
-                .unwrap_or(&BackendLife::OfItsOwn)
-        });
-        let is_endless = name == "calm" || context.random(|random| random.bool());
-        let limits = if is_endless { PatienceOfProcesses::Endless } else { PatienceOfProcesses::Default };
+        let lives = if promise == Promise::Undisturbed {
+            [BackendLife::OfItsOwn, BackendLife::OfItsOwn, BackendLife::Remembered]
+        } else {
+            [BackendLife::OfItsOwn, BackendLife::WithMaster, BackendLife::Remembered]
+        };
+        let backend = context.random(|random| lives[random.usize(..lives.len())]);
+        let is_endless = promise == Promise::End && context.random(|random| random.bool());
         let mut patience = Patience::default();
-        if limits == PatienceOfProcesses::Endless {
+        let (limits, promise) = if is_endless {
             patience.controller_restarts_max = u32::MAX;
-        }
+            (PatienceOfProcesses::Endless, Promise::Finish)
+        } else {
+            (PatienceOfProcesses::Default, promise)
+        };
         let until = faults.calm_after;
-        let executions: Vec<_> = (1..=executions).map(|number| Work::draw(number, until, context)).collect();
+        let executions = (1..=executions).map(|number| Work::draw(number, until, context));
+        let executions =
+            executions.map(|work| if promise == Promise::Undisturbed { work.left_alone() } else { work });
+        let executions = executions.collect();
         let slots = if name == "crowded" { 2 } else { 4 };
         let nodes = (1..=nodes).map(|number| {
             let more = context.random(|random| random.u32(0..=slots));
             Size { number, slots: SLOTS_MIN + more }
         });
         let nodes = nodes.collect();
-        Some(Self { faults, nodes, executions, backend, patience, limits, sabotage: Sabotage::None })
+        Some(Self { faults, nodes, executions, backend, patience, limits, promise, sabotage: Sabotage::None })
     }
 }
 
@@ -151,6 +180,11 @@ impl Work {
             scale: (random.u32(..3) == 0).then(|| (later, random.u32(1..=6))),
             stop: (random.u32(..6) == 0).then_some(latest),
         })
+    }
+
+    /// Returns the same, without users that want something else later.
+    fn left_alone(self) -> Self {
+        Self { scale: None, stop: None, ..self }
     }
 
     /// Returns the id of the execution.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::FutureExt;
+use tempfile::TempDir;
 use teraslice_core::{
     context::Context,
     store::{SliceCounts, StateStore},
@@ -26,7 +27,7 @@ use crate::{
     node::{Launch, SimNode},
     operations::{Output, SimSink},
     process::Parts,
-    scenario::Scenario,
+    scenario::{BackendLife, Scenario},
     store::FaultyStore,
     storm::Storm,
     switchboard::Switchboard,
@@ -157,6 +158,8 @@ struct World {
     nodes: Vec<SimNode>,
     masters: Arc<Mutex<Masters>>,
     switchboard: Switchboard,
+    /// Where backends keep what they remember, until the end of the run.
+    _memory: Option<TempDir>,
 }
 
 impl World {
@@ -176,10 +179,12 @@ impl World {
         let launch: Launch = Arc::new(move |start, stop| parts.clone().launch(start, stop).boxed());
         let node = |size| {
             let clock = context.skewed(scenario.faults.skew_ms(&context));
-            SimNode::new(size, clock, Arc::clone(&launch), trace.clone())
+            SimNode::new(size, clock, Arc::clone(&launch), weather.clone(), trace.clone())
         };
         let nodes = scenario.nodes.iter().copied().map(node).collect();
         let switchboard = Switchboard::new(context.clone(), weather.clone());
+        let memory = (scenario.backend == BackendLife::Remembered)
+            .then(|| TempDir::new().expect("the directory for temporary files can be written to"));
         let masters = Masters {
             context: context.clone(),
             weather: weather.clone(),
@@ -187,6 +192,7 @@ impl World {
             store: store.clone(),
             switchboard: switchboard.clone(),
             life: scenario.backend,
+            memory: memory.as_ref().map(|directory| directory.path().join("nodes.json")),
             patience: scenario.patience,
             sabotage: scenario.sabotage,
             term: Term(0),
@@ -195,7 +201,20 @@ impl World {
             earlier: Vec::new(),
         };
         let masters = Arc::new(Mutex::new(masters));
-        Self { scenario, context, weather, trace, inner, store, witness, output, nodes, masters, switchboard }
+        Self {
+            scenario,
+            context,
+            weather,
+            trace,
+            inner,
+            store,
+            witness,
+            output,
+            nodes,
+            masters,
+            switchboard,
+            _memory: memory,
+        }
     }
 
     async fn play(self, seed: u64) -> Report {
@@ -251,8 +270,9 @@ impl World {
             store: Arc::clone(&self.inner),
             witness: self.witness.clone(),
             output: Arc::clone(&self.output),
-            limits: self.scenario.limits,
+            promise: self.scenario.promise,
         };
+        laws.check_starts(&self.scenario.executions, self.nodes.iter().map(SimNode::starts).sum())?;
         let mut ends = Vec::new();
         for (work, execution) in self.scenario.executions.iter().zip(ended) {
             let counts = laws.check(work, &execution).await?;

@@ -17,6 +17,8 @@ use crate::faults::Faults;
 
 /// A connection that nothing gets through for so long is over.
 const BREAK_AFTER: Duration = Duration::from_secs(30);
+/// In the calm a message takes this long at the most.
+const CALM_DELAY_MAX: Duration = Duration::from_millis(100);
 /// A slow store takes longer by this factor.
 const SLOWNESS: u32 = 20;
 
@@ -104,7 +106,9 @@ impl Weather {
     /// Draws the delay of a message.
     #[must_use]
     pub fn delay(&self) -> Duration {
-        self.faults.delay_max.mul_f64(self.context.random(|random| random.f64()))
+        let most =
+            if self.is_calm() { self.faults.delay_max.min(CALM_DELAY_MAX) } else { self.faults.delay_max };
+        most.mul_f64(self.context.random(|random| random.f64()))
     }
 
     /// Returns how the store answers.
