@@ -45,11 +45,10 @@ impl Laws {
         self.conserve(work, ended).await.map_err(|law| format!("{name}: {law}"))
     }
 
-    /// Checks that nothing was started twice.
-    pub(crate) fn check_starts(&self, works: &[Work], starts: u64) -> Result<(), String> {
-        let wanted: u64 = works.iter().map(|work| 1 + u64::from(work.workers)).sum();
-        if self.promise == Promise::Undisturbed && starts > wanted {
-            return Err(format!("{starts} processes were started where {wanted} were wanted"));
+    /// Checks that nothing was killed, where that is promised.
+    pub(crate) fn check_peace(&self, kills: u64) -> Result<(), String> {
+        if self.promise == Promise::Undisturbed && kills > 0 {
+            return Err(format!("{kills} processes were killed"));
         }
         Ok(())
     }
@@ -59,6 +58,9 @@ impl Laws {
         let expected: BTreeMap<_, _> = work.expected().into_iter().collect();
         self.check_status(work, ended, &ends)?;
         let seen = self.witness.book(ended.ex_id).ok_or("nobody saw it begin")?;
+        if self.promise == Promise::Undisturbed && seen.writers.len() > 1 {
+            return Err(format!("it took {} controllers", seen.writers.len()));
+        }
         let in_state = |state| {
             let ids = seen.finished.iter().filter(move |(_, ended)| **ended == state);
             ids.map(|(id, _)| *id).collect::<BTreeSet<_>>()

@@ -83,8 +83,8 @@ struct State {
     is_leaving: bool,
     /// Counts the starts of the node.
     boot: u64,
-    /// Counts the processes that were started.
-    starts: u64,
+    /// Processes that were killed, the ends of the node aside.
+    kills: u64,
     processes: BTreeMap<ProcessKey, Process>,
 }
 
@@ -145,7 +145,7 @@ impl SimNode {
         for process in state.processes.values().filter_map(|process| process.task.as_ref()) {
             process.abort();
         }
-        *state = State { boot: state.boot + 1, starts: state.starts, ..State::default() };
+        *state = State { boot: state.boot + 1, kills: state.kills, ..State::default() };
         self.changed();
     }
 
@@ -201,10 +201,10 @@ impl SimNode {
         state.processes.iter().filter(|(_, it)| it.stage.is_live()).map(|(key, _)| *key).collect()
     }
 
-    /// Returns how many processes were started here.
+    /// Returns how many processes were killed here.
     #[must_use]
-    pub fn starts(&self) -> u64 {
-        self.lock().starts
+    pub fn kills(&self) -> u64 {
+        self.lock().kills
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -288,7 +288,6 @@ impl SimNode {
             self.trace.broken(format!("{} is to run more than its {} slots", self.place(), self.size.slots));
         }
         let stop = CancellationToken::new();
-        state.starts += u64::from(stage.is_live());
         let task = stage.is_live().then(|| self.spawn(&spec, state.boot, stop.clone()));
         let since = self.context.wall();
         let process = Process { job_id: spec.job_id, stage, since, stop, task, kill_at: None };
@@ -362,6 +361,7 @@ impl SimNode {
         self.trace.note(format_args!("{} ends {}: {reason:?}", self.place(), Name(key)));
         process.stage = ReportedStage::Exited(reason);
         process.since = self.context.wall();
+        state.kills += u64::from(process.stage == ReportedStage::Exited(ExitReason::Signal(9)));
         self.changed();
     }
 }

@@ -70,7 +70,7 @@ pub enum Promise {
     End,
     /// They end by their work, or when a user says so.
     Finish,
-    /// And nothing of them is started twice.
+    /// And each takes one controller, and nothing is killed.
     Undisturbed,
 }
 

@@ -272,7 +272,7 @@ impl World {
             output: Arc::clone(&self.output),
             promise: self.scenario.promise,
         };
-        laws.check_starts(&self.scenario.executions, self.nodes.iter().map(SimNode::starts).sum())?;
+        laws.check_peace(self.nodes.iter().map(SimNode::kills).sum())?;
         let mut ends = Vec::new();
         for (work, execution) in self.scenario.executions.iter().zip(ended) {
             let counts = laws.check(work, &execution).await?;
