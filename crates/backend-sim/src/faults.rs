@@ -105,9 +105,10 @@ impl Faults {
 
     /// Returns these faults as far as they concern the master and what it talks to; nothing that runs is touched.
     #[must_use]
-    pub const fn of_the_master(self) -> Self {
+    pub fn of_the_master(self) -> Self {
         let none = Self::none();
-        let Self { delay_max, calm_after, skew_max, .. } = self;
+        let delay_max = self.delay_max.min(Duration::from_millis(300));
+        let Self { calm_after, skew_max, .. } = self;
         let Self { duplicate, api_error, api_outage, hint_lost, master_crash, .. } = self;
         Self {
             delay_max,
@@ -122,12 +123,13 @@ impl Faults {
         }
     }
 
-    /// Returns these faults as far as nodes leave in order, and as what the master hears of it is late or lost.
+    /// Returns these faults as far as what the master hears is late or lost, while many nodes leave in order.
     #[must_use]
-    pub const fn of_leaving(self) -> Self {
+    pub fn of_leaving(self) -> Self {
         let none = Self::none();
         let Self { delay_max, calm_after, skew_max, .. } = self;
-        let Self { duplicate, api_error, hint_lost, node_leave, .. } = self;
+        let Self { duplicate, api_error, hint_lost, .. } = self;
+        let node_leave = self.node_leave.max(0.02) * 5.0;
         Self { delay_max, calm_after, skew_max, duplicate, api_error, hint_lost, node_leave, ..none }
     }
 

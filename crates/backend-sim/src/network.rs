@@ -15,6 +15,7 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::weather::{Place, Weather};
 
@@ -118,16 +119,20 @@ impl Network {
         events: UnboundedSender<LinkEvent>,
     ) {
         let (weather, faults) = (&self.weather, self.weather.faults());
-        while let Some(message) = queue.recv().await {
+        // A message that is lost ends the session, whatever came after it.
+        let broken = CancellationToken::new();
+        while let Some(Some(message)) = broken.run_until_cancelled(queue.recv()).await {
             let is_greeting = matches!(message, FromWorker::Hello { .. });
             let is_result = matches!(message, FromWorker::Results(_));
             let event = LinkEvent::Message { session, message };
             if !is_greeting && weather.strikes(faults.reorder) {
-                let (weather, events) = (weather.clone(), events.clone());
+                let (weather, events, broken) = (weather.clone(), events.clone(), broken.clone());
                 drop(self.context.spawn(async move {
                     sleep(weather.delay() * 4).await;
                     if weather.carry(from, to).await {
                         let _gone = events.send(event);
+                    } else {
+                        broken.cancel();
                     }
                 }));
                 continue;

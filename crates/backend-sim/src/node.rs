@@ -37,7 +37,9 @@ const REDIAL_AFTER: Duration = Duration::from_secs(1);
 /// A process that is killed may take so long to die.
 const LINGERS_MAX: Duration = Duration::from_secs(60);
 /// A node that leaves gives its processes this long.
-const LEAVE_GRACE: Duration = Duration::from_secs(20);
+const LEAVE_GRACE: Duration = Duration::from_secs(70);
+/// What a process ends with that is asked to leave.
+const INTERRUPTED: ExitReason = ExitReason::Code(75);
 
 /// What a process is started for.
 #[derive(Clone, Debug)]
@@ -276,9 +278,10 @@ impl SimNode {
         let holder =
             state.processes.iter().find(|(it, process)| process.stage.is_live() && it.is_same_place(&key));
         match holder.map(|(holder, _)| *holder) {
-            _ if state.is_leaving => stage = not_started("the node is about to end"),
+            _ if state.is_leaving => stage = ReportedStage::Exited(INTERRUPTED),
             Some(later) if later.incarnation > key.incarnation => {
-                stage = not_started("a later process holds its place");
+                let reason = "a later process holds its place".to_owned();
+                stage = ReportedStage::Exited(ExitReason::NotStarted(reason));
             }
             Some(earlier) => self.end(&mut state, earlier, ExitReason::Signal(9)),
             None => {}
@@ -364,10 +367,6 @@ impl SimNode {
         state.kills += u64::from(process.stage == ReportedStage::Exited(ExitReason::Signal(9)));
         self.changed();
     }
-}
-
-fn not_started(reason: &str) -> ReportedStage {
-    ReportedStage::Exited(ExitReason::NotStarted(reason.to_owned()))
 }
 
 /// Shows a process without the part that depends on clocks.

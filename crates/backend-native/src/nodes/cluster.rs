@@ -54,6 +54,8 @@ pub(super) struct Cluster {
     incarnation_last: u64,
     /// What this master starts itself comes after this.
     born: u64,
+    /// Nobody is given a place before this: the nodes of an earlier master are on their way.
+    settled_at: Option<Instant>,
     /// Nodes that were given up: what they run up to this incarnation is no longer wanted.
     fences: BTreeMap<String, u64>,
     /// Executions of which something has changed since anybody asked.
@@ -281,6 +283,11 @@ impl Cluster {
     /// Begins to start processes: what is there already is another's.
     pub(super) fn begin(&mut self, at: Moment) {
         self.born = self.next_incarnation(at.wall);
+    }
+
+    /// Gives nobody a place until then.
+    pub(super) const fn settle(&mut self, until: Instant) {
+        self.settled_at = Some(until);
     }
 
     /// Returns a number that no process had before, after a restart of the master included.

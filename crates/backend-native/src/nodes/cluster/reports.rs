@@ -103,6 +103,10 @@ impl Cluster {
         }
         let is_fenced = self.fences.get(node_id).is_some_and(|fence| key.incarnation <= *fence);
         match self.processes.get(&key.place()) {
+            // Wanted before its node could say that it runs: what runs is better than what waits.
+            Some(known) if known.stage == Stage::Waiting && report.stage.is_live() && !is_fenced => {
+                self.adopt(node_id, report);
+            }
             Some(known) if known.incarnation == key.incarnation => self.update(node_id, report, at),
             Some(known) if known.incarnation > key.incarnation => self.refuse(node_id, &report),
             _ if is_fenced => self.refuse(node_id, &report),

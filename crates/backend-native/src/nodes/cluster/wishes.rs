@@ -124,6 +124,9 @@ impl Cluster {
 
     /// Gives a place to whoever waits and fits.
     pub(in super::super) fn place(&mut self, at: Moment) {
+        if self.settled_at.is_some_and(|settled| at.now < settled) {
+            return;
+        }
         let mut waiting = self.waiting();
         if waiting.is_empty() {
             return;
