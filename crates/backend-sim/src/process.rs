@@ -1,6 +1,6 @@
 //! What runs on simulated nodes: the real controllers and workers.
 
-use std::{sync::Arc, time::Duration};
+use std::{future, sync::Arc, time::Duration};
 
 use teraslice_core::{
     backend::{ExitReason, Role},
@@ -19,7 +19,7 @@ use crate::{
     network::{Network, SimWorker},
     node::Start,
     operations::{SimReader, SimSink},
-    scenario::{PatienceOfProcesses, check},
+    scenario::{PatienceOfProcesses, Sabotage, check},
     store::FaultyStore,
 };
 
@@ -42,13 +42,15 @@ pub(crate) struct Parts {
     pub(crate) network: Network,
     pub(crate) sink: SimSink,
     pub(crate) limits: PatienceOfProcesses,
+    pub(crate) sabotage: Sabotage,
 }
 
 impl Parts {
     /// Runs a process until it ends; when `stop` is set it leaves its work to others and ends.
     pub(crate) async fn launch(self, start: Start, stop: CancellationToken) -> ExitReason {
         let Ok(plan) = self.plan(&start) else { return ExitReason::Code(BAD_JOB) };
-        match start.key.role {
+        let sabotage = self.sabotage;
+        let reason = match start.key.role {
             Role::Controller => {
                 let life = CancellationToken::new();
                 // What it has spawned dies with it.
@@ -57,7 +59,11 @@ impl Parts {
                 life.run_until_cancelled(work).await.unwrap_or(ExitReason::Signal(9))
             }
             Role::Worker => self.work(&start, &plan, stop).await,
+        };
+        if sabotage == Sabotage::RetireNothing {
+            return future::pending().await;
         }
+        reason
     }
 
     fn plan(&self, start: &Start) -> Result<Plan, String> {

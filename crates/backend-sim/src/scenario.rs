@@ -93,7 +93,7 @@ pub enum Sabotage {
     None,
     /// The cluster accepts what is wanted, and does nothing.
     LoseWishes,
-    /// The cluster says that all is gone, and does nothing.
+    /// Processes do not end, and the cluster says that they have.
     RetireNothing,
     /// The store takes every writer for the latest.
     FenceNobody,

@@ -175,6 +175,7 @@ impl World {
             network: Network::new(context.clone(), weather.clone()),
             sink: SimSink { output: Arc::clone(&output), sabotage: scenario.sabotage },
             limits: scenario.limits,
+            sabotage: scenario.sabotage,
         };
         let launch: Launch = Arc::new(move |start, stop| parts.clone().launch(start, stop).boxed());
         let node = |size| {

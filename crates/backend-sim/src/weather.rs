@@ -9,7 +9,7 @@ use std::{
 
 use teraslice_core::context::Context;
 use tokio::{
-    sync::watch,
+    sync::Notify,
     time::{Instant, sleep, timeout},
 };
 
@@ -56,7 +56,8 @@ pub struct Weather {
     faults: Arc<Faults>,
     start: Instant,
     state: Arc<Mutex<State>>,
-    changes: watch::Sender<()>,
+    /// Not a watch channel: that wakes who waits in no certain order.
+    changes: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +82,7 @@ impl Weather {
     /// Returns fine weather, for now.
     #[must_use]
     pub fn new(context: Context, faults: Faults) -> Self {
-        let (start, changes) = (context.now(), watch::Sender::new(()));
+        let (start, changes) = (context.now(), Arc::default());
         Self { context, faults: Arc::new(faults), start, state: Arc::default(), changes }
     }
 
@@ -126,31 +127,31 @@ impl Weather {
     /// Changes how the store answers.
     pub fn set_store(&self, answers: Answers) {
         self.lock().store = answers;
-        self.changes.send_replace(());
+        self.changes.notify_waiters();
     }
 
     /// Changes how the cluster answers the master.
     pub fn set_api(&self, answers: Answers) {
         self.lock().api = answers;
-        self.changes.send_replace(());
+        self.changes.notify_waiters();
     }
 
     /// Cuts a place off from all others.
     pub fn cut(&self, place: Place) {
         self.lock().cut.insert(place);
-        self.changes.send_replace(());
+        self.changes.notify_waiters();
     }
 
     /// Lets a place be reached again.
     pub fn heal(&self, place: Place) {
         self.lock().cut.remove(&place);
-        self.changes.send_replace(());
+        self.changes.notify_waiters();
     }
 
     /// Lets everything be as it should.
     pub fn clear(&self) {
         *self.lock() = State::default();
-        self.changes.send_replace(());
+        self.changes.notify_waiters();
     }
 
     /// Tells whether one place can reach another.
@@ -166,10 +167,9 @@ impl Weather {
         if self.is_open(from, to) {
             return true;
         }
-        let mut changes = self.changes.subscribe();
         let opened = async {
             while !self.is_open(from, to) {
-                let _changed = changes.changed().await;
+                self.changes.notified().await;
             }
         };
         timeout(BREAK_AFTER, opened).await.is_ok()
@@ -181,9 +181,8 @@ impl Weather {
         if what(self) == Answers::Slowly {
             sleep(self.delay() * SLOWNESS).await;
         }
-        let mut changes = self.changes.subscribe();
         while what(self) == Answers::Never {
-            let _changed = changes.changed().await;
+            self.changes.notified().await;
         }
         what(self)
     }
