@@ -48,12 +48,13 @@ fn main() {
         return whole(nodes, executions, workers);
     }
     for executions in [10, 100, 1_000] {
-        changes(executions);
+        changes(executions, executions);
+        changes(executions, 10);
     }
 }
 
-/// Measures what the engine needs for a change of one of so many executions.
-fn changes(executions: u32) {
+/// Measures what the engine needs for a change of one of `busy` executions, of so many that are live.
+fn changes(executions: u32, busy: u32) {
     let runtime = runtime();
     let per_change = runtime.block_on(async {
         let context = Context::simulated(1);
@@ -69,7 +70,7 @@ fn changes(executions: u32) {
         tokio::time::sleep(Duration::from_secs(20)).await;
         let start = Instant::now();
         for change in 0..CHANGES {
-            let work = &works[change as usize % works.len()];
+            let work = &works[(change % busy) as usize];
             let mut view = handle.watch(work.ex_id()).await.expect("it runs");
             let wanted = if view.borrow_and_update().workers_wanted == 2 { 3 } else { 2 };
             handle.scale(work.ex_id(), wanted).await.expect("it is taken");
@@ -77,7 +78,7 @@ fn changes(executions: u32) {
         }
         start.elapsed() / CHANGES
     });
-    println!("changes executions={executions} microseconds_per_change={:.1}", per_change.as_secs_f64() * 1e6);
+    println!("changes live={executions} busy={busy} microseconds={:.1}", per_change.as_secs_f64() * 1e6);
 }
 
 /// Measures a whole run without faults.
