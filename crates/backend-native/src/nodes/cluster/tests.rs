@@ -365,6 +365,35 @@ fn reads_an_old_sample_of_its_memory() {
 }
 
 #[test]
+fn finds_processes_as_if_it_had_looked_at_all() {
+    let mut bench = Bench::new(&[("a", 3), ("b", 2)]);
+    let check = |cluster: &Cluster| {
+        let mut afresh = Index::default();
+        for (place, process) in &cluster.processes {
+            afresh.note(*place, None, Some(process));
+        }
+        assert_eq!(cluster.index, afresh);
+    };
+    for workers in [2, 6] {
+        bench.ensure(1, workers);
+        check(&bench.cluster);
+    }
+    let running = bench.run("b");
+    bench.ensure(1, 1);
+    check(&bench.cluster);
+    bench.connect("a", 3, Vec::new());
+    check(&bench.cluster);
+    bench.cluster.disconnect("b", 2);
+    bench.cluster.give_up("b", 2, moment());
+    check(&bench.cluster);
+    bench.connect("b", 2, running);
+    check(&bench.cluster);
+    bench.cluster.retire(ex(1), Generation(1), Retire::Kill, moment());
+    check(&bench.cluster);
+    assert_eq!(Cluster::restore(bench.cluster.save()).index.waiting().count(), 0);
+}
+
+#[test]
 fn counts_up_whatever_the_clock_does() {
     let mut cluster = Cluster::default();
     let first = cluster.next_incarnation(Timestamp::from_millis(1_700_000_000_000));
