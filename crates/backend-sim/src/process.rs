@@ -55,7 +55,7 @@ impl Parts {
                 let life = CancellationToken::new();
                 // What it has spawned dies with it.
                 let _end = life.clone().drop_guard();
-                let work = self.control(start, plan, stop, life.clone());
+                let work = Box::pin(self.control(start, plan, stop, life.clone()));
                 life.run_until_cancelled(work).await.unwrap_or(ExitReason::Signal(9))
             }
             Role::Worker => self.work(&start, &plan, stop).await,

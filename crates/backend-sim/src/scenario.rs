@@ -17,7 +17,6 @@ use crate::{
 };
 
 /// Slots of a node at the least: an execution needs two to begin.
-
 const SLOTS_MIN: u32 = 2;
 
 /// The scenarios that can be asked for by name, and what each is about.
@@ -194,6 +193,10 @@ impl Work {
     }
 
     /// Returns the job as a user writes it.
+    ///
+    /// # Panics
+    ///
+    /// Never: what it is made of is an object.
     #[must_use]
     pub fn job(&self) -> RawJob {
         let SimReaderConfig { slices, bad_every, flaky_every } = self.reader;
