@@ -132,7 +132,7 @@ fn render(found: &Summary) -> String {
 /// Runs seeds on all processors.
 fn run_all(arguments: &Sim, seeds: u64) -> Result<Vec<Report>, Failure> {
     let (next, reports) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-    let work = || {
+    let work = || -> Result<(), Failure> {
         loop {
             let done = next.fetch_add(1, Ordering::Relaxed);
             if done >= seeds {
