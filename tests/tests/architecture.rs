@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("connectors", &["core", "elastic", "model"]),
     ("runtime-wasm", &["core", "model"]),
     ("backend-native", &["core", "model"]),
-    ("backend-sim", &["core", "model"]),
+    ("backend-sim", &["core", "model", "store", "backend-native"]),
     ("backend-k8s", &["core", "model"]),
     ("plugin-sdk", &[]),
     ("backend-plugin", &["core", "model", "plugin-sdk"]),
@@ -48,7 +48,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "server",
         ],
     ),
-    ("cli", &["api", "author", "node", "runtime-wasm", "core", "model"]),
+    ("cli", &["api", "author", "node", "runtime-wasm", "backend-sim", "core", "model"]),
     ("xtask", &["author"]),
     ("tests", &[]),
     (

@@ -42,7 +42,7 @@ use teraslice_model::{
 };
 use tokio::{
     sync::{broadcast, mpsc, watch},
-    time::{sleep, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 
 pub use self::view::{ActiveProcess, NodeState, NodeView};
@@ -54,6 +54,10 @@ use crate::unused;
 
 /// What was killed has to be gone after this.
 const KILL_MAX: Duration = Duration::from_secs(10);
+
+/// A master that starts anew gives nobody a place for this long: what it remembers may lack the last moments of the one before,
+/// and the nodes tell what they run when they find it.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// Completes what a process is started with: a secret, for example.
 pub type Dress = Arc<dyn Fn(&mut ProcessSpec) + Send + Sync>;
@@ -131,7 +135,11 @@ impl Nodes {
     #[must_use]
     pub fn new(options: NodesOptions, context: Context) -> Self {
         let saved = options.memory.as_deref().and_then(memory::read);
+        let settling = saved.is_some().then(|| context.now() + SETTLE);
         let mut cluster = saved.map(Cluster::restore).unwrap_or_default();
+        if let Some(until) = settling {
+            cluster.settle(until);
+        }
         cluster.begin(Moment { now: context.now(), wall: context.wall() });
         let absent = cluster.absent();
         let (changes, _) = watch::channel(0);
@@ -145,6 +153,15 @@ impl Nodes {
         });
         for (node_id, connection) in absent {
             shared.expect_return(node_id, connection);
+        }
+        if let Some(until) = settling {
+            let settled = Arc::downgrade(&shared);
+            drop(shared.context.spawn(async move {
+                sleep_until(until).await;
+                if let Some(shared) = settled.upgrade() {
+                    shared.change(|_, _| {});
+                }
+            }));
         }
         if let Some(path) = shared.options.memory.clone() {
             let (context, changes) = (shared.context.clone(), shared.changes.subscribe());

@@ -1,9 +1,8 @@
-//! Links that delay, double, reorder and hold up messages.
+//! Links between workers and controllers that delay, double, reorder, hold up and lose messages.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -11,68 +10,80 @@ use teraslice_core::{
     context::Context,
     link::{ControllerLink, FromWorker, LinkClosed, LinkEvent, Session, ToWorker, WorkerLink},
 };
+use teraslice_model::id::ExId;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, sleep},
+    time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 
-use crate::faults::Faults;
+use crate::weather::{Place, Weather};
 
-/// Longer than a worker's leases last.
-const PARTITION: Duration = Duration::from_secs(20);
+/// A worker that looks for its controller finds one that was replaced with this probability, if that one still listens.
+const OUTDATED: f64 = 0.2;
 
-/// Connects the workers of one execution with whatever controller listens. Cheap to clone.
+/// Connects workers with whatever controllers of their executions listen. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Network {
     context: Context,
-    faults: Faults,
-    start: Instant,
+    weather: Weather,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The controller that listens now.
-    events: Option<UnboundedSender<LinkEvent>>,
-    /// Counts the controllers, so that an old one does not hang up for a new one.
-    listener: u64,
-    sessions: u64,
+    listeners: BTreeMap<ExId, Vec<Listener>>,
+    serial: u64,
+}
+
+/// A controller that listens.
+#[derive(Debug)]
+struct Listener {
+    serial: u64,
+    at: Place,
+    events: UnboundedSender<LinkEvent>,
     workers: BTreeMap<Session, UnboundedSender<ToWorker>>,
 }
 
 impl Network {
     /// Makes a network that nobody listens on.
     #[must_use]
-    pub fn new(context: Context, faults: Faults) -> Self {
-        let start = context.now();
-        Self { context, faults, start, state: Arc::default() }
+    pub fn new(context: Context, weather: Weather) -> Self {
+        Self { context, weather, state: Arc::default() }
     }
 
-    /// Listens for workers, instead of any earlier controller.
+    /// Listens for the workers of an execution.
     #[must_use]
-    pub fn listen(&self) -> SimController {
+    pub fn listen(&self, ex_id: ExId, at: Place) -> SimController {
         let (events, inbox) = unbounded_channel();
         let mut state = self.lock();
-        state.listener += 1;
-        state.events = Some(events);
-        state.workers.clear();
-        SimController { network: self.clone(), listener: state.listener, inbox }
+        state.serial += 1;
+        let serial = state.serial;
+        let listener = Listener { serial, at, events, workers: BTreeMap::new() };
+        state.listeners.entry(ex_id).or_default().push(listener);
+        SimController { network: self.clone(), ex_id, listener: serial, inbox }
     }
 
-    /// Connects to the controller, if one listens.
+    /// Connects to a controller of the execution, if one listens that can be reached.
     #[must_use]
-    pub fn dial(&self) -> Option<SimWorker> {
+    pub fn dial(&self, ex_id: ExId, from: Place) -> Option<SimWorker> {
+        let is_outdated = self.weather.strikes(OUTDATED);
         let mut state = self.lock();
-        let events = state.events.clone()?;
-        state.sessions += 1;
-        let session = Session(state.sessions);
+        state.serial += 1;
+        let session = Session(state.serial);
+        let listeners = state.listeners.get_mut(&ex_id)?;
+        let listener = if is_outdated { listeners.first_mut() } else { listeners.last_mut() }?;
+        if !self.weather.is_open(from, listener.at) {
+            return None;
+        }
         let (to_worker, inbox) = unbounded_channel();
         let (outbox, from_worker) = unbounded_channel();
-        state.workers.insert(session, self.downstream(to_worker));
+        let (at, events) = (listener.at, listener.events.clone());
+        listener.workers.insert(session, self.downstream(at, from, to_worker));
+        drop(state);
         // The controller may have died meanwhile: then the session ends at once.
         let _gone = events.send(LinkEvent::Opened { session });
-        drop(state);
-        drop(self.context.spawn(self.clone().upstream(session, from_worker, events)));
+        drop(self.context.spawn(self.clone().upstream(session, (from, at), from_worker, events)));
         Some(SimWorker { outbox, inbox })
     }
 
@@ -80,19 +91,18 @@ impl Network {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn strikes(&self, chance: f64) -> bool {
-        let since_start = self.context.now().duration_since(self.start);
-        self.faults.strike(&self.context, since_start, chance)
-    }
-
     /// Carries messages to a worker, in order.
-    fn downstream(&self, deliver: UnboundedSender<ToWorker>) -> UnboundedSender<ToWorker> {
+    fn downstream(
+        &self,
+        from: Place,
+        to: Place,
+        deliver: UnboundedSender<ToWorker>,
+    ) -> UnboundedSender<ToWorker> {
         let (outbox, mut queue) = unbounded_channel();
-        let network = self.clone();
+        let weather = self.weather.clone();
         drop(self.context.spawn(async move {
             while let Some(message) = queue.recv().await {
-                sleep(network.faults.delay(&network.context)).await;
-                if deliver.send(message).is_err() {
+                if !weather.carry(from, to).await || deliver.send(message).is_err() {
                     return;
                 }
             }
@@ -104,33 +114,49 @@ impl Network {
     async fn upstream(
         self,
         session: Session,
+        (from, to): (Place, Place),
         mut queue: UnboundedReceiver<FromWorker>,
         events: UnboundedSender<LinkEvent>,
     ) {
-        while let Some(message) = queue.recv().await {
+        let (weather, faults) = (&self.weather, self.weather.faults());
+        // A message that is lost ends the session, whatever came after it.
+        let broken = CancellationToken::new();
+        while let Some(Some(message)) = broken.run_until_cancelled(queue.recv()).await {
             let is_greeting = matches!(message, FromWorker::Hello { .. });
+            let is_result = matches!(message, FromWorker::Results(_));
             let event = LinkEvent::Message { session, message };
-            if !is_greeting && self.strikes(self.faults.partition) {
-                sleep(PARTITION).await;
-            }
-            if !is_greeting && self.strikes(self.faults.reorder) {
-                let (network, events) = (self.clone(), events.clone());
+            if !is_greeting && weather.strikes(faults.reorder) {
+                let (weather, events, broken) = (weather.clone(), events.clone(), broken.clone());
                 drop(self.context.spawn(async move {
-                    sleep(network.faults.delay(&network.context) * 4).await;
-                    let _gone = events.send(event);
+                    sleep(weather.delay() * 4).await;
+                    if weather.carry(from, to).await {
+                        let _gone = events.send(event);
+                    } else {
+                        broken.cancel();
+                    }
                 }));
                 continue;
             }
-            sleep(self.faults.delay(&self.context)).await;
-            if matches!(&event, LinkEvent::Message { message: FromWorker::Results(_), .. })
-                && self.strikes(self.faults.duplicate)
-            {
+            if !weather.carry(from, to).await {
+                break;
+            }
+            if is_result && weather.strikes(faults.duplicate) {
                 let _gone = events.send(event.clone());
             }
             let _gone = events.send(event);
         }
-        sleep(self.faults.delay(&self.context)).await;
+        // While the cut lasts, the controller hears of the end by its own patience only.
+        let _seen = weather.carry(from, to).await;
         let _gone = events.send(LinkEvent::Closed { session, is_dead: true });
+    }
+
+    fn with(&self, controller: &SimController, act: impl FnOnce(&mut Listener)) {
+        let mut state = self.lock();
+        let listeners = state.listeners.get_mut(&controller.ex_id);
+        let mut all = listeners.into_iter().flatten();
+        if let Some(listener) = all.find(|listener| listener.serial == controller.listener) {
+            act(listener);
+        }
     }
 }
 
@@ -138,6 +164,7 @@ impl Network {
 #[derive(Debug)]
 pub struct SimController {
     network: Network,
+    ex_id: ExId,
     listener: u64,
     inbox: UnboundedReceiver<LinkEvent>,
 }
@@ -149,22 +176,26 @@ impl ControllerLink for SimController {
     }
 
     fn send(&mut self, session: Session, message: ToWorker) {
-        if let Some(worker) = self.network.lock().workers.get(&session) {
-            let _gone = worker.send(message);
-        }
+        self.network.with(self, |listener| {
+            if let Some(worker) = listener.workers.get(&session) {
+                let _gone = worker.send(message);
+            }
+        });
     }
 
     fn close(&mut self, session: Session) {
-        drop(self.network.lock().workers.remove(&session));
+        self.network.with(self, |listener| drop(listener.workers.remove(&session)));
     }
 }
 
 impl Drop for SimController {
     fn drop(&mut self) {
         let mut state = self.network.lock();
-        if state.listener == self.listener {
-            state.events = None;
-            state.workers.clear();
+        if let Some(listeners) = state.listeners.get_mut(&self.ex_id) {
+            listeners.retain(|listener| listener.serial != self.listener);
+            if listeners.is_empty() {
+                state.listeners.remove(&self.ex_id);
+            }
         }
     }
 }

@@ -26,6 +26,8 @@ use teraslice_model::{
 };
 use tokio::time::sleep;
 
+use crate::scenario::Sabotage;
+
 /// Reads numbers: slice `n` holds `n % 7` records, `"n-0"`, `"n-1"`, ...; each slice takes a random while.
 #[derive(Clone, Debug)]
 pub struct SimReader;
@@ -178,7 +180,12 @@ pub type Output = Arc<Mutex<BTreeMap<SliceId, Vec<String>>>>;
 
 /// Writes to an [`Output`].
 #[derive(Clone, Debug)]
-pub struct SimSink(pub Output);
+pub struct SimSink {
+    /// Where to.
+    pub output: Output,
+    /// What is broken on purpose.
+    pub sabotage: Sabotage,
+}
 
 #[async_trait]
 impl SinkKind for SimSink {
@@ -198,13 +205,14 @@ impl SinkKind for SimSink {
         _: &OperationConfig,
         context: WorkerContext,
     ) -> Result<Box<dyn Sink>, OperationError> {
-        let output = Arc::clone(&self.0);
-        Ok(Box::new(Writer { output, context: context.context, open: None, records: Vec::new() }))
+        let Self { output, sabotage } = self.clone();
+        Ok(Box::new(Writer { output, sabotage, context: context.context, open: None, records: Vec::new() }))
     }
 }
 
 struct Writer {
     output: Output,
+    sabotage: Sabotage,
     context: Context,
     open: Option<SliceId>,
     records: Vec<String>,
@@ -230,6 +238,9 @@ impl Sink for Writer {
             return Err(OperationError::slice("no slice is open"));
         };
         let records = std::mem::take(&mut self.records);
+        if self.sabotage == Sabotage::LoseSlice && !records.is_empty() {
+            return Ok(());
+        }
         self.output.lock().unwrap_or_else(PoisonError::into_inner).insert(slice, records);
         Ok(())
     }

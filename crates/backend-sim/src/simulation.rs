@@ -1,349 +1,325 @@
-//! One run of one job under one seed, and whether its laws held.
+//! One run of a cluster under one seed, and whether its laws held.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::FutureExt;
+use tempfile::TempDir;
 use teraslice_core::{
-    backend::{ClusterBackend, DesiredExecution, ExitReason, Role},
     context::Context,
-    execution::{Controller, ControllerError, ControllerOptions},
-    plan::Plan,
-    registry::Registry,
-    store::{Page, SliceCounts, StateStore},
-    worker::{Worker, WorkerOptions},
+    store::{SliceCounts, StateStore},
 };
 use teraslice_model::{
-    execution::{Execution, Stats},
-    id::{Epoch, ExId, Generation, SliceId, WorkerId},
-    job::{CheckedJob, Encoding, Lifecycle, OperationConfig, Resources, Sandbox},
+    execution::Execution,
+    id::{Epoch, Term},
     status::Status,
 };
-use tokio::time::sleep;
+use teraslice_store::MemoryStore;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    backend::{Launch, SimBackend, Start},
-    faults::Faults,
+    laws::Laws,
+    master::Masters,
     network::Network,
-    operations::{Output, SimReader, SimReaderConfig, SimRequest, SimSink},
+    node::{Launch, SimNode},
+    operations::{Output, SimSink},
+    process::Parts,
+    scenario::{BackendLife, Scenario},
     store::FaultyStore,
+    storm::Storm,
+    switchboard::Switchboard,
+    trace::{Keep, Short, Trace},
+    users::User,
+    weather::{Place, Weather},
+    witness::Witness,
 };
 
-/// A run has to end within this much simulated time.
-const DEADLINE: Duration = Duration::from_hours(4);
-/// Dead instances are brought back this often.
-const RECONCILE_EVERY: Duration = Duration::from_millis(500);
+/// After the calm every execution has to end within this much simulated time.
+const END_MAX: Duration = Duration::from_hours(2);
+/// After the end of all executions nothing may run any more after this: a sweep, the time of suspects, and a drain.
+const LEAVE_MAX: Duration = Duration::from_mins(15);
+/// It is looked this often whether all is over.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a seed decides.
+/// A run that is to be.
 #[derive(Clone, Debug)]
 pub struct Simulation {
-    /// The seed.
-    pub seed: u64,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// Workers of the job.
-    pub workers: u32,
-    /// Slicers of the job.
-    pub slicers: u32,
-    /// What each slicer makes.
-    pub reader: SimReaderConfig,
+    seed: u64,
+    keep: Keep,
 }
 
-/// A run that kept its laws, in numbers.
+/// What came of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
+    /// Replays the run.
+    pub seed: u64,
+    /// The first law that did not hold; absent: all held.
+    pub broken: Option<String>,
+    /// The hash of all that happened, and how many events that were.
+    pub trace: (u64, u64),
+    /// The lines of the trace, if they were to be kept.
+    pub lines: Vec<String>,
+    /// The executions, as they ended.
+    pub ends: Vec<End>,
+    /// How many masters there were.
+    pub terms: Term,
+    /// Simulated time.
+    pub elapsed: Duration,
+    /// Simulated time from the calm to the end of the last execution, and from there to the end of the last process.
+    pub settled: (Duration, Duration),
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
     /// The status at the end.
     pub status: Status,
+    /// Why it failed.
+    pub failure: Option<String>,
     /// Slices by state.
     pub counts: SliceCounts,
     /// Controller processes that it took.
     pub epochs: Epoch,
-    /// Simulated time.
-    pub elapsed: Duration,
 }
 
-/// A law that did not hold.
+/// There is no scenario of that name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("seed {seed}: {law}")]
-pub struct Violation {
-    /// Replays the run.
-    pub seed: u64,
-    /// What went wrong.
-    pub law: String,
+#[error("there is no scenario \"{name}\"")]
+pub struct UnknownScenario {
+    /// The name.
+    pub name: String,
 }
 
 impl Simulation {
-    /// Draws a run from a seed. Call it inside the runtime of the run.
+    /// Prepares the run of a seed.
     #[must_use]
-    pub fn draw(seed: u64, context: &Context) -> Self {
-        let faults = Faults::draw(context);
-        context.random(|random| Self {
-            seed,
-            faults,
-            workers: random.u32(1..=4),
-            slicers: random.u32(1..=3),
-            reader: SimReaderConfig {
-                slices: random.u64(0..60),
-                bad_every: *random.choice(&[0, 0, 10]).unwrap_or(&0),
-                flaky_every: *random.choice(&[0, 3]).unwrap_or(&0),
-            },
-        })
+    pub const fn new(seed: u64) -> Self {
+        Self { seed, keep: Keep::Hash }
     }
 
-    /// Runs it.
+    /// Keeps the lines of the trace.
+    #[must_use]
+    pub const fn with_lines(self) -> Self {
+        Self { keep: Keep::Lines, ..self }
+    }
+
+    /// Runs a scenario by its name.
     ///
     /// # Errors
     ///
-    /// The first law that does not hold.
+    /// When there is none of that name. A broken law is in the report.
     ///
     /// # Panics
     ///
     /// When the runtime cannot be made.
-    pub fn run(seed: u64, make: impl FnOnce(&Context) -> Arc<dyn StateStore>) -> Result<Report, Violation> {
+    pub fn run(&self, name: &str) -> Result<Report, UnknownScenario> {
+        self.run_with(|context| {
+            Scenario::draw(name, context).ok_or_else(|| UnknownScenario { name: name.to_owned() })
+        })
+    }
+
+    /// Runs whatever scenario `draw` returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of `draw`.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime cannot be made.
+    pub fn run_with<E>(&self, draw: impl FnOnce(&Context) -> Result<Scenario, E>) -> Result<Report, E> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .expect("a runtime without I/O needs nothing of the system");
-        let violation = |law: String| Violation { seed, law };
         runtime.block_on(async {
-            let context = Context::simulated(seed);
-            let simulation = Self::draw(seed, &context);
-            let store = make(&context);
-            simulation.play(&context, store).await.map_err(violation)
+            let context = Context::simulated(self.seed);
+            let world = World::new(draw(&context)?, context, self.keep);
+            Ok(world.play(self.seed).await)
         })
     }
-
-    async fn play(&self, context: &Context, store: Arc<dyn StateStore>) -> Result<Report, String> {
-        let output = Output::default();
-        let job = Arc::new(self.job());
-        let plan = plan(&job, &output)?;
-        let ex_id = context.ex_id();
-        let execution = execution(context, ex_id, &job);
-        store.create_execution(execution).await.map_err(|error| error.to_string())?;
-        let faulty: Arc<dyn StateStore> =
-            Arc::new(FaultyStore::new(Arc::clone(&store), context.clone(), self.faults.clone()));
-        let network = Network::new(context.clone(), self.faults.clone());
-        let parts = Parts { context: context.clone(), plan, store: faulty, network };
-        let launch: Launch = Arc::new(move |start, stop| parts.clone().launch(start, stop).boxed());
-        let backend = SimBackend::new(context.clone(), launch);
-        let start = context.now();
-        let mut revision = 0;
-        let ended = loop {
-            let stored = store.execution(ex_id).await.map_err(|error| error.to_string())?;
-            let stored = stored.ok_or("the execution is gone")?;
-            if stored.status.is_terminal() {
-                break stored;
-            }
-            let elapsed = context.now().duration_since(start);
-            if elapsed > DEADLINE {
-                return Err(format!("not done after {elapsed:?}: {:?}", stored.status));
-            }
-            revision += 1;
-            let desired = self.desired(&stored, revision, &job);
-            backend.ensure(desired).await.map_err(|error| error.to_string())?;
-            self.crash_something(context, &backend, elapsed);
-            sleep(RECONCILE_EVERY).await;
-        };
-        let elapsed = context.now().duration_since(start);
-        let report = self.check(&store, &ended, &output).await?;
-        Ok(Report { elapsed, ..report })
-    }
-
-    fn desired(&self, stored: &Execution, revision: u64, job: &Arc<CheckedJob>) -> DesiredExecution {
-        DesiredExecution {
-            ex_id: stored.ex_id,
-            job_id: stored.job_id,
-            generation: stored.generation,
-            revision,
-            job: Arc::clone(job),
-            controller: true,
-            workers: self.workers,
-        }
-    }
-
-    fn crash_something(&self, context: &Context, backend: &SimBackend, elapsed: Duration) {
-        let per_round = RECONCILE_EVERY.as_secs_f64();
-        let by_role = [
-            (Role::Controller, self.faults.controller_crash),
-            (Role::Worker, self.faults.worker_crash * f64::from(self.workers)),
-        ];
-        for (role, per_second) in by_role {
-            if self.faults.strike(context, elapsed, per_second * per_round) {
-                let _was_live = backend.crash(role);
-            }
-        }
-    }
-
-    /// Checks that no slice and no record is lost or doubled.
-    async fn check(
-        &self,
-        store: &Arc<dyn StateStore>,
-        ended: &Execution,
-        output: &Output,
-    ) -> Result<Report, String> {
-        let ex_id = ended.ex_id;
-        let expected = self.expected(ex_id);
-        let total = u64::from(self.slicers) * self.reader.slices;
-        let counts = store.slice_counts(ex_id).await.map_err(|error| error.to_string())?;
-        let deaths = self.died(store, ex_id).await?;
-        let completed = expected.len() as u64 - deaths.len() as u64;
-        let wanted = SliceCounts { pending: 0, completed, error: total - completed };
-        if counts != wanted {
-            return Err(format!("slices: {counts:?} instead of {wanted:?}"));
-        }
-        let status = if wanted.error > 0 { Status::Failed } else { Status::Completed };
-        if ended.status != status {
-            return Err(format!("{} instead of {status}: {:?}", ended.status, ended.failure));
-        }
-        let written = output.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (id, records) in &expected {
-            if !deaths.contains(id) && written.get(id) != Some(records) {
-                return Err(format!("slice {id}: {:?} instead of {records:?}", written.get(id)));
-            }
-        }
-        if let Some(foreign) = written.keys().find(|id| !expected.contains_key(id)) {
-            return Err(format!("slice {foreign} was written, but none like it was made"));
-        }
-        let records: usize =
-            expected.iter().filter(|(id, _)| !deaths.contains(id)).map(|(_, records)| records.len()).sum();
-        let ledger = store.ledger(ex_id).await.map_err(|error| error.to_string())?;
-        for (operation, counts) in ledger.totals.operations.iter().enumerate() {
-            if counts.emitted != records as u64 || !counts.balances() {
-                return Err(format!("operation {operation}: {counts:?} instead of {records} records"));
-            }
-        }
-        Ok(Report { status, counts, epochs: ended.epoch, elapsed: Duration::ZERO })
-    }
-
-    /// Returns the readable slices that were given up because their workers were killed too often.
-    async fn died(&self, store: &Arc<dyn StateStore>, ex_id: ExId) -> Result<Vec<SliceId>, String> {
-        let page = Page { from: 0, size: 10_000 };
-        let failed = store.slices(ex_id, teraslice_model::slice::SliceState::Error, page).await;
-        let failed = failed.map_err(|error| error.to_string())?;
-        Ok(failed.into_iter().filter(|record| record.deaths >= 3).map(|record| record.slice.id).collect())
-    }
-
-    fn expected(&self, ex_id: ExId) -> BTreeMap<SliceId, Vec<String>> {
-        let all =
-            (0..self.slicers).flat_map(|slicer| (0..self.reader.slices).map(move |number| (slicer, number)));
-        let good = all.filter(|(_, number)| !self.reader.is_bad(*number));
-        let slice = |(slicer, number)| {
-            (SliceId::derive(ex_id, slicer, number + 1), SimRequest { slicer, number }.records())
-        };
-        good.map(slice).collect()
-    }
-
-    fn job(&self) -> CheckedJob {
-        let reader = serde_json::json!({
-            "slices": self.reader.slices,
-            "bad_every": self.reader.bad_every,
-            "flaky_every": self.reader.flaky_every,
-        });
-        CheckedJob {
-            name: "simulated".to_owned(),
-            lifecycle: Lifecycle::Once,
-            operations: vec![operation("sim_reader", reader), operation("sim_sink", serde_json::json!({}))],
-            apis: Vec::new(),
-            assets: Vec::new(),
-            workers: self.workers,
-            slicers: self.slicers,
-            max_retries: 30,
-            analytics: true,
-            probation_window: Duration::from_mins(5),
-            autorecover: false,
-            active: true,
-            stateful: false,
-            labels: BTreeMap::new(),
-            env_vars: BTreeMap::new(),
-            log_level: None,
-            sandbox: Sandbox::default(),
-            resources: Resources::default(),
-            extra: serde_json::Map::new(),
-            document: serde_json::Map::new(),
-        }
-    }
 }
 
-fn operation(op: &str, settings: serde_json::Value) -> OperationConfig {
-    OperationConfig {
-        op: op.to_owned(),
-        asset: None,
-        encoding: Encoding::Json,
-        dead_letter_action: None,
-        api_name: None,
-        connection: None,
-        settings: settings.as_object().cloned().unwrap_or_default(),
-    }
-}
-
-fn plan(job: &Arc<CheckedJob>, output: &Output) -> Result<Plan, String> {
-    let mut registry = Registry::default();
-    registry.reader(SimReader);
-    registry.sink(SimSink(Arc::clone(output)));
-    registry.plan(Arc::clone(job)).map_err(|problems| format!("{problems:?}"))
-}
-
-fn execution(context: &Context, ex_id: ExId, job: &CheckedJob) -> Execution {
-    Execution {
-        ex_id,
-        job_id: context.job_id(),
-        status: Status::Initializing,
-        generation: Generation(1),
-        epoch: Epoch(0),
-        job: job.document.clone(),
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata: serde_json::Map::new(),
-        workers_wanted: None,
-        slicer_hostname: None,
-        slicer_port: None,
-        deleted: None,
-        created: context.wall(),
-        updated: context.wall(),
-    }
-}
-
-/// What instances are made of.
-#[derive(Clone)]
-struct Parts {
+/// Everything there is in a run.
+struct World {
+    scenario: Scenario,
     context: Context,
-    plan: Plan,
-    store: Arc<dyn StateStore>,
-    network: Network,
+    weather: Weather,
+    trace: Trace,
+    /// The store itself, without faults.
+    inner: Arc<dyn StateStore>,
+    store: FaultyStore,
+    witness: Witness,
+    output: Output,
+    nodes: Vec<SimNode>,
+    masters: Arc<Mutex<Masters>>,
+    switchboard: Switchboard,
+    /// Where backends keep what they remember, until the end of the run.
+    _memory: Option<TempDir>,
 }
 
-impl Parts {
-    async fn launch(self, start: Start, stop: CancellationToken) -> ExitReason {
-        match start.role {
-            Role::Controller => self.control(start, stop).await,
-            Role::Worker => self.work(start, stop).await,
+impl World {
+    fn new(scenario: Scenario, context: Context, keep: Keep) -> Self {
+        let trace = Trace::new(context.clone(), keep);
+        let weather = Weather::new(context.clone(), scenario.faults.clone());
+        let witness = Witness::new(trace.clone());
+        let inner: Arc<dyn StateStore> = Arc::new(MemoryStore::new(context.clone()));
+        let store = FaultyStore::new(Arc::clone(&inner), weather.clone(), witness.clone(), scenario.sabotage);
+        let output = Output::default();
+        let parts = Parts {
+            store: store.clone(),
+            network: Network::new(context.clone(), weather.clone()),
+            sink: SimSink { output: Arc::clone(&output), sabotage: scenario.sabotage },
+            limits: scenario.limits,
+            sabotage: scenario.sabotage,
+        };
+        let launch: Launch = Arc::new(move |start, stop| parts.clone().launch(start, stop).boxed());
+        let node = |size| {
+            let clock = context.skewed(scenario.faults.skew_ms(&context));
+            SimNode::new(size, clock, Arc::clone(&launch), weather.clone(), trace.clone())
+        };
+        let nodes = scenario.nodes.iter().copied().map(node).collect();
+        let switchboard = Switchboard::new(context.clone(), weather.clone());
+        let memory = (scenario.backend == BackendLife::Remembered)
+            .then(|| TempDir::new().expect("the directory for temporary files can be written to"));
+        let masters = Masters {
+            context: context.clone(),
+            weather: weather.clone(),
+            trace: trace.clone(),
+            store: store.clone(),
+            switchboard: switchboard.clone(),
+            life: scenario.backend,
+            memory: memory.as_ref().map(|directory| directory.path().join("nodes.json")),
+            patience: scenario.patience,
+            sabotage: scenario.sabotage,
+            term: Term(0),
+            nodes: None,
+            leader: None,
+            earlier: Vec::new(),
+        };
+        let masters = Arc::new(Mutex::new(masters));
+        Self {
+            scenario,
+            context,
+            weather,
+            trace,
+            inner,
+            store,
+            witness,
+            output,
+            nodes,
+            masters,
+            switchboard,
+            _memory: memory,
         }
     }
 
-    async fn control(self, start: Start, _stop: CancellationToken) -> ExitReason {
-        let options = ControllerOptions::new(start.ex_id, start.generation);
-        let link = Box::new(self.network.listen());
-        let (controller, _handle) = Controller::new(options, self.context, self.store, self.plan, link);
-        match controller.run().await {
-            Ok(_) => ExitReason::Completed,
-            Err(ControllerError::Fenced(_)) => ExitReason::Code(76),
-            Err(_) => ExitReason::Code(1),
+    async fn play(self, seed: u64) -> Report {
+        let start = self.context.now();
+        self.masters.lock().unwrap_or_else(PoisonError::into_inner).begin();
+        for node in &self.nodes {
+            drop(self.context.spawn(node.clone().run(self.switchboard.clone())));
+        }
+        for work in self.scenario.executions.clone() {
+            let user = User {
+                context: self.context.clone(),
+                trace: self.trace.clone(),
+                store: self.store.seen_from(Place::Master, CancellationToken::new()),
+                masters: Arc::clone(&self.masters),
+                work,
+            };
+            drop(self.context.spawn(user.run()));
+        }
+        let storm = Storm {
+            context: self.context.clone(),
+            weather: self.weather.clone(),
+            trace: self.trace.clone(),
+            nodes: self.nodes.clone(),
+            masters: Arc::clone(&self.masters),
+            succession: None,
+        };
+        storm.run().await;
+        let calm = self.context.now();
+        let (ends, settled) = self.finish(calm).await.unwrap_or_else(|law| {
+            self.trace.broken(law);
+            Default::default()
+        });
+        Report {
+            seed,
+            broken: self.trace.first_broken(),
+            trace: self.trace.hash(),
+            lines: self.trace.lines(),
+            ends,
+            terms: self.masters.lock().unwrap_or_else(PoisonError::into_inner).term,
+            elapsed: self.context.now().duration_since(start),
+            settled,
         }
     }
 
-    async fn work(self, start: Start, stop: CancellationToken) -> ExitReason {
-        let Some(link) = self.network.dial() else { return ExitReason::Code(1) };
-        let id = WorkerId::new(format!("worker-{}-{}", start.ordinal, start.serial));
-        let options = WorkerOptions::new(start.ex_id, id);
-        let worker = Worker::new(options, self.context, self.plan, Box::new(link));
-        let _end = worker.run(stop).await;
-        ExitReason::Completed
+    /// Waits for the end of everything and checks the laws.
+    async fn finish(&self, calm: Instant) -> Result<(Vec<End>, (Duration, Duration)), String> {
+        let ended = self.all_ended().await?;
+        let all_ended = self.context.now();
+        self.trace.note(format_args!("all executions have ended"));
+        self.all_left().await?;
+        let settled = (all_ended.duration_since(calm), self.context.now().duration_since(all_ended));
+        let laws = Laws {
+            store: Arc::clone(&self.inner),
+            witness: self.witness.clone(),
+            output: Arc::clone(&self.output),
+            promise: self.scenario.promise,
+        };
+        laws.check_peace(self.nodes.iter().map(SimNode::kills).sum())?;
+        let mut ends = Vec::new();
+        for (work, execution) in self.scenario.executions.iter().zip(ended) {
+            let counts = laws.check(work, &execution).await?;
+            let Execution { status, failure, epoch: epochs, .. } = execution;
+            ends.push(End { status, failure, counts, epochs });
+        }
+        Ok((ends, settled))
+    }
+
+    async fn all_ended(&self) -> Result<Vec<Execution>, String> {
+        let give_up = self.context.now() + END_MAX;
+        let mut ended = Vec::new();
+        for work in &self.scenario.executions {
+            loop {
+                let found = self.inner.execution(work.ex_id()).await.map_err(|error| error.to_string())?;
+                match found {
+                    Some(execution) if execution.status.is_terminal() => {
+                        ended.push(execution);
+                        break;
+                    }
+                    _ if self.trace.first_broken().is_some() => return Err("the run was given up".to_owned()),
+                    found if self.context.now() > give_up => {
+                        let status = found.map_or("missing".to_owned(), |it| it.status.to_string());
+                        let name = Short(work.ex_id());
+                        return Err(format!("{name} is {status} {END_MAX:?} after the calm"));
+                    }
+                    _ => sleep(LOOK_EVERY).await,
+                }
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Waits until nothing runs on any node.
+    async fn all_left(&self) -> Result<(), String> {
+        let give_up = self.context.now() + LEAVE_MAX;
+        loop {
+            let Some((node, left)) = self.nodes.iter().find_map(|node| Some((node, *node.live().first()?)))
+            else {
+                return Ok(());
+            };
+            if self.context.now() > give_up {
+                let place = node.place();
+                return Err(format!("{left} runs on {place} {LEAVE_MAX:?} after the end of all executions"));
+            }
+            sleep(LOOK_EVERY).await;
+        }
     }
 }

@@ -1,14 +1,15 @@
-//! A store that is slow and sometimes answers with an error, before or after it has written.
+//! A store as seen from one place: slow, sometimes down, full or out of reach; an error may come before or after the write.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::{self, Future},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
-use teraslice_core::{
-    context::Context,
-    store::{
-        Claim, ErrorQuery, ErrorRecord, ExecutionQuery, ExecutionUpdate, Flush, JobQuery, KeptLetter, Ledger,
-        Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Sums, Writer,
-    },
+use teraslice_core::store::{
+    Claim, ErrorQuery, ErrorRecord, ExecutionQuery, ExecutionUpdate, Flush, JobQuery, KeptLetter, Ledger,
+    Letters, Page, SliceCounts, SliceRecord, StateStore, StatusChange, StoreError, Sums, Writer,
 };
 use teraslice_model::{
     access::{AuditEntry, TokenRecord},
@@ -17,44 +18,76 @@ use teraslice_model::{
     id::{Epoch, ExId, Generation, JobId},
     slice::SliceState,
 };
-use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
-use crate::faults::Faults;
+use crate::{
+    scenario::Sabotage,
+    weather::{Answers, Place, Weather},
+    witness::Witness,
+};
 
-/// Passes calls on to a real store, with faults.
+/// Passes calls on to a real store, with faults, and shows a witness what was written. Cheap to clone.
+#[derive(Clone)]
 pub struct FaultyStore {
     inner: Arc<dyn StateStore>,
-    context: Context,
-    faults: Faults,
-    start: Instant,
+    weather: Weather,
+    witness: Witness,
+    sabotage: Sabotage,
+    /// Who calls.
+    at: Place,
+    /// Cancelled when the process that calls is dead: nothing more comes of it.
+    life: CancellationToken,
 }
 
 impl FaultyStore {
-    /// Wraps a store.
+    /// Wraps a store, as the master sees it.
     #[must_use]
-    pub fn new(inner: Arc<dyn StateStore>, context: Context, faults: Faults) -> Self {
-        let start = context.now();
-        Self { inner, context, faults, start }
+    pub fn new(inner: Arc<dyn StateStore>, weather: Weather, witness: Witness, sabotage: Sabotage) -> Self {
+        let life = CancellationToken::new();
+        Self { inner, weather, witness, sabotage, at: Place::Master, life }
     }
 
-    fn strike(&self) -> Result<(), StoreError> {
-        let since_start = self.context.now().duration_since(self.start);
-        if self.faults.strike(&self.context, since_start, self.faults.store_error) {
-            return Err(StoreError::Unavailable { reason: "simulated".to_owned() });
+    /// Returns the store as a process sees it that runs elsewhere, as long as it lives.
+    #[must_use]
+    pub fn seen_from(&self, at: Place, life: CancellationToken) -> Arc<dyn StateStore> {
+        Arc::new(Self { at, life, ..self.clone() })
+    }
+
+    async fn pass(&self) -> Result<(), StoreError> {
+        if self.life.is_cancelled() {
+            return future::pending().await;
         }
-        Ok(())
+        let weather = &self.weather;
+        let is_open = weather.carry(self.at, Place::Store).await;
+        match weather.answer(Weather::store).await {
+            Answers::Full => return Err(StoreError::Broken { reason: "the disk is full".to_owned() }),
+            Answers::Unavailable => {}
+            _ if is_open && !weather.strikes(weather.faults().store_error) => return Ok(()),
+            _ => {}
+        }
+        Err(StoreError::Unavailable { reason: "simulated".to_owned() })
     }
 
     async fn call<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        sleep(self.faults.delay(&self.context)).await;
-        self.strike()?;
+        self.pass().await?;
         let answer = call.await;
-        sleep(self.faults.delay(&self.context)).await;
-        self.strike()?;
+        if self.weather.strikes(self.weather.faults().deadly_write) {
+            self.life.cancel();
+        }
+        self.pass().await?;
         answer
+    }
+
+    /// Returns the writer that a store without fencing would take anybody for.
+    async fn writer(&self, id: ExId, writer: Writer) -> Result<Writer, StoreError> {
+        if self.sabotage != Sabotage::FenceNobody {
+            return Ok(writer);
+        }
+        let found = self.inner.execution(id).await?;
+        Ok(found.map_or(writer, |it| Writer { generation: it.generation, epoch: it.epoch }))
     }
 }
 
@@ -75,7 +108,14 @@ impl StateStore for FaultyStore {
     }
 
     async fn create_execution(&self, execution: Execution) -> Result<(), StoreError> {
-        self.call(self.inner.create_execution(execution)).await
+        let status = execution.status;
+        self.call(async {
+            let id = execution.ex_id;
+            self.inner.create_execution(execution).await?;
+            self.witness.created(id, status);
+            Ok(())
+        })
+        .await
     }
 
     async fn execution(&self, id: ExId) -> Result<Option<Execution>, StoreError> {
@@ -99,15 +139,32 @@ impl StateStore for FaultyStore {
     }
 
     async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError> {
-        self.call(self.inner.set_status(id, change)).await
+        self.call(async {
+            let to = change.to;
+            self.inner.set_status(id, change).await?;
+            self.witness.moved(id, to, self.at);
+            Ok(())
+        })
+        .await
     }
 
     async fn begin_epoch(&self, id: ExId, generation: Generation) -> Result<Epoch, StoreError> {
-        self.call(self.inner.begin_epoch(id, generation)).await
+        self.call(async {
+            let epoch = self.inner.begin_epoch(id, generation).await?;
+            self.witness.began(id, Writer { generation, epoch }, self.at);
+            Ok(epoch)
+        })
+        .await
     }
 
     async fn append(&self, id: ExId, writer: Writer, flush: Flush) -> Result<(), StoreError> {
-        self.call(self.inner.append(id, writer, flush)).await
+        self.call(async {
+            let accepted = self.writer(id, writer).await?;
+            self.inner.append(id, accepted, flush.clone()).await?;
+            self.witness.appended(id, writer, &flush);
+            Ok(())
+        })
+        .await
     }
 
     async fn ledger(&self, id: ExId) -> Result<Ledger, StoreError> {
@@ -174,17 +231,25 @@ impl StateStore for FaultyStore {
 
 #[cfg(test)]
 mod tests {
-    use teraslice_core::conformance;
+    use teraslice_core::{conformance, context::Context};
     use teraslice_store::MemoryStore;
 
     use super::*;
+    use crate::{
+        faults::Faults,
+        trace::{Keep, Trace},
+    };
 
     #[tokio::test(start_paused = true)]
     async fn keeps_the_laws_of_a_state_store_however_slow_it_is() {
         conformance::store::run(async || {
             let context = Context::simulated(1);
-            let inner = Arc::new(MemoryStore::new(context.clone()));
-            let store: Arc<dyn StateStore> = Arc::new(FaultyStore::new(inner, context, Faults::none()));
+            let weather = Weather::new(context.clone(), Faults::none());
+            weather.set_store(Answers::Slowly);
+            let witness = Witness::new(Trace::new(context.clone(), Keep::Hash));
+            let inner = Arc::new(MemoryStore::new(context));
+            let store: Arc<dyn StateStore> =
+                Arc::new(FaultyStore::new(inner, weather, witness, Sabotage::None));
             store
         })
         .await;

@@ -124,6 +124,8 @@ pub(crate) enum Command {
     /// Look at cluster backends of others, check them, and begin a new one
     #[command(subcommand)]
     Backends(backends::Backends),
+    /// Run a whole simulated cluster under a seed, with crashes and cuts, and check that no slice is lost or doubled
+    Sim(Sim),
     /// Check whether a Kubernetes cluster is ready for a master
     #[command(subcommand, name = "k8s")]
     K8s(k8s::K8s),
@@ -174,6 +176,25 @@ pub(crate) struct Workers {
     /// Run each worker in a process of its own
     #[arg(long)]
     pub(crate) processes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = scenarios())]
+pub(crate) struct Sim {
+    /// The seed, or the first of them; the same seed is the same run, event by event
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// What is simulated
+    #[arg(long, value_name = "NAME", default_value = teraslice_backend_sim::scenario::NAMES[0].0)]
+    pub(crate) scenario: String,
+    /// Run so many seeds and print a summary [default: one seed, with all that happens]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: Option<u64>,
+}
+
+fn scenarios() -> String {
+    let line = |(name, about): &(&str, &str)| format!("  {name:<9} {about}\n");
+    format!("Scenarios:\n{}", teraslice_backend_sim::scenario::NAMES.iter().map(line).collect::<String>())
 }
 
 #[derive(Debug, Args)]

@@ -24,6 +24,7 @@ mod run;
 mod serve;
 mod session;
 mod signals;
+mod sim;
 mod tjm;
 mod validate;
 mod worker;
@@ -69,6 +70,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<u8, Failure> {
         Command::Export(arguments) => moving::export(&session()?, &arguments),
         Command::Config(command) => config::execute(&session()?, &command),
         Command::Backends(command) => backends::execute(&command, session),
+        Command::Sim(arguments) => sim::execute(&common, &arguments),
         Command::K8s(command) => k8s::execute(&session()?, &command),
         Command::Controller => controller::execute(&session()?),
         Command::Worker => worker::execute(&session()?),

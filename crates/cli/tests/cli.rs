@@ -148,6 +148,7 @@ fn says_what_it_can_do() {
         ("help-master", vec!["master", "-h"]),
         ("help-node", vec!["node", "-h"]),
         ("help-config", vec!["config", "-h"]),
+        ("help-sim", vec!["sim", "--help"]),
     ] {
         let done = Done::of(place.command(&arguments).env("COLUMNS", "100").output().unwrap());
         assert_eq!(done.code, 0);

@@ -18,13 +18,14 @@ use tokio::{task::JoinHandle, time::Instant};
 #[derive(Clone, Debug)]
 pub struct Context {
     shared: Arc<Shared>,
+    /// What the wall clock showed at the start.
+    start_wall: Timestamp,
 }
 
 #[derive(Debug)]
 struct Shared {
     random: Mutex<fastrand::Rng>,
     start: Instant,
-    start_wall: Timestamp,
     compute: Compute,
 }
 
@@ -56,8 +57,15 @@ impl Context {
 
     fn new(random: fastrand::Rng, start_wall: Timestamp, compute: Compute) -> Self {
         let start = Instant::now();
-        let shared = Shared { random: Mutex::new(random), start, start_wall, compute };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared { random: Mutex::new(random), start, compute };
+        Self { shared: Arc::new(shared), start_wall }
+    }
+
+    /// Returns the same context on a machine whose wall clock is ahead by so many milliseconds, or behind.
+    #[must_use]
+    pub fn skewed(&self, by_ms: i64) -> Self {
+        let start_wall = Timestamp::from_millis(self.start_wall.as_millis().saturating_add(by_ms));
+        Self { shared: Arc::clone(&self.shared), start_wall }
     }
 
     /// Returns the monotonic time.
@@ -71,7 +79,7 @@ impl Context {
     pub fn wall(&self) -> Timestamp {
         let millis = self.shared.start.elapsed().as_millis();
         let millis = i64::try_from(millis).unwrap_or(i64::MAX);
-        Timestamp::from_millis(self.shared.start_wall.as_millis().saturating_add(millis))
+        Timestamp::from_millis(self.start_wall.as_millis().saturating_add(millis))
     }
 
     /// Draws from the random numbers.
@@ -146,5 +154,13 @@ mod tests {
         let before = context.wall();
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(context.wall().as_millis() - before.as_millis(), 5_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shares_all_but_the_wall_clock_with_a_skewed_one() {
+        let (context, alone) = (Context::simulated(7), Context::simulated(7));
+        let behind = context.skewed(-3_000);
+        assert_eq!(context.wall().as_millis() - behind.wall().as_millis(), 3_000);
+        assert_eq!([behind.ex_id(), context.ex_id()], [alone.ex_id(), alone.ex_id()]);
     }
 }

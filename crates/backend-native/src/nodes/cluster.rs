@@ -6,6 +6,7 @@
 //!                +---leave: gone    +--- node is silent: shown as lost ---+--- given up: exited (unknown)
 //! ```
 
+mod index;
 mod reports;
 mod saved;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use teraslice_model::{
 };
 use tokio::{sync::Notify, time::Instant};
 
+use self::index::Index;
 pub(super) use self::saved::Saved;
 use super::{
     message::{Hello, Place, ProcessKey, ProcessSpec, ToNode},
@@ -48,12 +50,16 @@ pub(super) struct Cluster {
     pub(super) revisions: Revisions,
     nodes: BTreeMap<String, Node>,
     processes: BTreeMap<Place, Process>,
+    /// Of those the ones that wait, and the live ones of each node: of many few are looked for.
+    index: Index,
     /// In which order executions came.
     orders: BTreeMap<ExId, u64>,
     order_last: u64,
     incarnation_last: u64,
     /// What this master starts itself comes after this.
     born: u64,
+    /// Nobody is given a place before this: the nodes of an earlier master are on their way.
+    settled_at: Option<Instant>,
     /// Nodes that were given up: what they run up to this incarnation is no longer wanted.
     fences: BTreeMap<String, u64>,
     /// Executions of which something has changed since anybody asked.
@@ -135,9 +141,11 @@ impl Cluster {
 
     /// Lists the instances of an execution, or of all.
     pub(super) fn instances(&self, of: Option<ExId>) -> Vec<Instance> {
-        let all = of.map_or_else(|| self.processes.range(..), |ex_id| self.processes.range(places_of(ex_id)));
-        let waiting = self.why_waiting();
-        all.map(|(place, process)| self.instance(*place, process, &waiting)).collect()
+        let all =
+            || of.map_or_else(|| self.processes.range(..), |ex_id| self.processes.range(places_of(ex_id)));
+        let is_any_waiting = all().any(|(_, process)| process.stage == Stage::Waiting);
+        let waiting = if is_any_waiting { self.why_waiting() } else { String::new() };
+        all().map(|(place, process)| self.instance(*place, process, &waiting)).collect()
     }
 
     fn instance(&self, place: Place, process: &Process, waiting: &str) -> Instance {
@@ -181,17 +189,36 @@ impl Cluster {
 
     /// Counts the slots that are taken, by node.
     fn used(&self) -> BTreeMap<&str, u32> {
-        let mut used = BTreeMap::new();
-        for process in self.processes.values().filter(|process| process.is_live()) {
-            if let Some(node) = &process.node {
-                *used.entry(node.as_str()).or_default() += 1;
-            }
-        }
+        let live = self.index.counts();
+        let mut used: BTreeMap<_, _> =
+            live.map(|(node, count)| (node, u32::try_from(count).unwrap_or(u32::MAX))).collect();
         for (id, node) in self.nodes.iter().filter(|(_, node)| !node.unwanted.is_empty()) {
             let unwanted = u32::try_from(node.unwanted.len()).unwrap_or(u32::MAX);
             *used.entry(id.as_str()).or_default() += unwanted;
         }
         used
+    }
+
+    /// Keeps a process, instead of any that had its place.
+    fn put(&mut self, place: Place, process: Process) {
+        self.index.note(place, self.processes.get(&place), Some(&process));
+        self.processes.insert(place, process);
+    }
+
+    /// Forgets a process.
+    fn take_out(&mut self, place: Place) -> Option<Process> {
+        let process = self.processes.remove(&place)?;
+        self.index.note(place, Some(&process), None);
+        Some(process)
+    }
+
+    /// Changes where a process is, or whether it lives.
+    fn change(&mut self, place: Place, change: impl FnOnce(&mut Process)) {
+        if let Some(process) = self.processes.get_mut(&place) {
+            self.index.note(place, Some(process), None);
+            change(process);
+            self.index.note(place, None, Some(process));
+        }
     }
 
     fn is_up(&self, node: &str) -> bool {
@@ -283,6 +310,11 @@ impl Cluster {
         self.born = self.next_incarnation(at.wall);
     }
 
+    /// Gives nobody a place until then.
+    pub(super) const fn settle(&mut self, until: Instant) {
+        self.settled_at = Some(until);
+    }
+
     /// Returns a number that no process had before, after a restart of the master included.
     fn next_incarnation(&mut self, wall: Timestamp) -> u64 {
         let of_clock = u64::try_from(wall.as_millis()).unwrap_or_default() << INCARNATION_SHIFT;
@@ -302,6 +334,12 @@ impl Cluster {
 impl Process {
     const fn is_live(&self) -> bool {
         !matches!(self.stage, Stage::Exited(_))
+    }
+
+    /// Ends; what it was started with is not needed any more.
+    fn end(&mut self, reason: ExitReason, wall: Timestamp) {
+        self.enter(Stage::Exited(reason), wall);
+        self.job = None;
     }
 
     fn enter(&mut self, stage: Stage, wall: Timestamp) {

@@ -65,6 +65,8 @@ impl Link {
                 return "it has connected again";
             }
             tokio::select! {
+                // In this order always, so that a simulated run repeats itself.
+                biased;
                 message = from.recv() => {
                     let Some(message) = message else { return "the connection has ended" };
                     silent_at = self.shared.context.now() + silence_max;

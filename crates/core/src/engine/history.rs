@@ -117,7 +117,9 @@ impl History {
         seen: Option<Seen>,
         patience: &Patience,
     ) {
-        if seen.is_some_and(|seen| seen.was_draining) {
+        // Its node may be leaving, and nobody need have seen it leave.
+        let was_asked = *reason == ExitReason::Code(INTERRUPTED);
+        if was_asked || seen.is_some_and(|seen| seen.was_draining) {
             return self.controller.hold_until(later(now, patience.pause_min));
         }
         let lived = seen.map_or(Duration::ZERO, |seen| between(seen.since, now));

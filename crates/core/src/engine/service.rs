@@ -43,6 +43,8 @@ pub(super) struct Service<B> {
     /// When the events are opened again, after their end.
     reopen: Option<Instant>,
     entries: BTreeMap<ExId, Entry>,
+    /// Who is due when, of those without a step under way: of many executions few are due.
+    agenda: Agenda,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Nothing is done before the term has begun.
     is_adopted: bool,
@@ -53,6 +55,8 @@ pub(super) struct Service<B> {
     sweep: Instant,
 }
 
+type Agenda = BTreeSet<(Instant, ExId)>;
+
 /// An execution that is looked after.
 struct Entry {
     /// Absent while a step is under way.
@@ -61,6 +65,8 @@ struct Entry {
     workers: Option<u32>,
     is_stop_asked: bool,
     due: Option<Instant>,
+    /// With what it stands in the agenda.
+    noted: Option<Instant>,
     /// Grows with every failure in a row.
     pause: Option<Duration>,
     view: watch::Sender<View>,
@@ -92,6 +98,7 @@ impl<B: ClusterBackend> Service<B> {
             events,
             reopen: None,
             entries: BTreeMap::new(),
+            agenda: Agenda::new(),
             work: FuturesUnordered::new(),
             is_adopted: false,
             adopt_pause,
@@ -132,7 +139,7 @@ impl<B: ClusterBackend> Service<B> {
             Event::Backend(Some(BackendEvent::Changed(ex_id))) => {
                 let now = self.now();
                 match self.entries.get_mut(&ex_id) {
-                    Some(entry) => entry.due = Some(now),
+                    Some(entry) => entry.set_due(Some(now), ex_id, &mut self.agenda),
                     // A node that was away when the execution ended may have come back with what it runs.
                     None => self.sweep = self.sweep.min(now + SWEEP_AFTER),
                 }
@@ -151,8 +158,8 @@ impl<B: ClusterBackend> Service<B> {
     /// Returns when something has to be done at the latest.
     fn due(&self) -> Instant {
         let sweep = (self.is_adopted && self.suspects.is_some()).then_some(self.sweep);
-        let steps = self.entries.values().filter(|entry| entry.subject.is_some() && self.is_adopted);
-        let due = steps.filter_map(|entry| entry.due).chain(self.reopen).chain(sweep).min();
+        let step = self.agenda.first().filter(|_| self.is_adopted).map(|(due, _)| *due);
+        let due = step.into_iter().chain(self.reopen).chain(sweep).min();
         due.map_or(self.tick, |due| due.min(self.tick))
     }
 
@@ -180,10 +187,10 @@ impl<B: ClusterBackend> Service<B> {
 
     fn look_at_all(&mut self) {
         let now = self.now();
-        for entry in self.entries.values_mut() {
+        for (ex_id, entry) in &mut self.entries {
             // One that is failing keeps its pause.
             if entry.pause.is_none() {
-                entry.due = Some(now);
+                entry.set_due(Some(now), *ex_id, &mut self.agenda);
             }
         }
     }
@@ -191,8 +198,8 @@ impl<B: ClusterBackend> Service<B> {
     /// Looks at everything: what has failed before may go well now that the backend is back.
     fn look_afresh(&mut self) {
         let now = self.now();
-        for entry in self.entries.values_mut() {
-            entry.due = Some(now);
+        for (ex_id, entry) in &mut self.entries {
+            entry.set_due(Some(now), *ex_id, &mut self.agenda);
         }
     }
 
@@ -212,9 +219,10 @@ impl<B: ClusterBackend> Service<B> {
             return;
         }
         let now = self.now();
-        for entry in self.entries.values_mut().filter(|entry| entry.due.is_some_and(|due| due <= now)) {
-            let Some(mut subject) = entry.subject.take() else { continue };
-            entry.due = None;
+        while let Some((_, ex_id)) = self.agenda.first().copied().filter(|(due, _)| *due <= now) {
+            let entry = self.entries.get_mut(&ex_id).expect("the agenda is about entries");
+            let mut subject = entry.subject.take().expect("the agenda is about entries without a step");
+            entry.set_due(None, ex_id, &mut self.agenda);
             subject.workers = entry.workers;
             subject.is_stop_asked = entry.is_stop_asked;
             let around = self.around.clone();
@@ -236,14 +244,14 @@ impl<B: ClusterBackend> Service<B> {
             Command::Scale(ex_id, workers, reply) => {
                 let found = self.entries.get_mut(&ex_id).map(|entry| {
                     entry.workers = Some(workers);
-                    entry.due = Some(now);
+                    entry.set_due(Some(now), ex_id, &mut self.agenda);
                 });
                 let _nobody_waits = reply.send(found.is_some());
             }
             Command::Stop(ex_id, reply) => {
                 let found = self.entries.get_mut(&ex_id).map(|entry| {
                     entry.is_stop_asked = true;
-                    entry.due = Some(now);
+                    entry.set_due(Some(now), ex_id, &mut self.agenda);
                 });
                 let _nobody_waits = reply.send(found.is_some());
             }
@@ -258,7 +266,7 @@ impl<B: ClusterBackend> Service<B> {
     fn track(&mut self, ex_id: ExId, status: Status) -> &mut Entry {
         let now = self.now();
         let entry = self.entries.entry(ex_id).or_insert_with(|| Entry::new(ex_id, status));
-        entry.due = Some(now);
+        entry.set_due(Some(now), ex_id, &mut self.agenda);
         entry
     }
 
@@ -311,13 +319,15 @@ impl<B: ClusterBackend> Service<B> {
                 self.entries.remove(&ex_id);
                 return Ok(());
             }
-            Ok(Next::Again) | Err(Failure::Outdated) => entry.due = Some(now),
+            Ok(Next::Again) | Err(Failure::Outdated | Failure::Refused(_)) => {
+                entry.set_due(Some(now), ex_id, &mut self.agenda);
+            }
             Ok(Next::Quiet(after)) => {
                 let due = after.map(|after| now + after);
-                entry.due = entry.due.into_iter().chain(due).min();
+                let due = entry.due.into_iter().chain(due).min();
+                entry.set_due(due, ex_id, &mut self.agenda);
             }
             Err(Failure::Fenced(term)) => return Err(EngineError::Fenced { term }),
-            Err(Failure::Refused(_)) => entry.due = Some(now),
             Err(Failure::Passing { reason, at_least }) => {
                 let patience = &self.around.options.patience;
                 let pause =
@@ -325,7 +335,7 @@ impl<B: ClusterBackend> Service<B> {
                 let wait = self.around.context.jittered(pause).max(at_least.unwrap_or_default());
                 tracing::warn!(%ex_id, reason, ?wait, "reconciling failed, trying again");
                 entry.pause = Some(pause);
-                entry.due = Some(now + wait);
+                entry.set_due(Some(now + wait), ex_id, &mut self.agenda);
                 return Ok(());
             }
         }
@@ -393,8 +403,22 @@ impl Entry {
             workers: None,
             is_stop_asked: false,
             due: None,
+            noted: None,
             pause: None,
             view: watch::Sender::new(view),
+        }
+    }
+
+    /// Says when it is due; in the agenda it stands only while no step of it is under way.
+    fn set_due(&mut self, due: Option<Instant>, ex_id: ExId, agenda: &mut Agenda) {
+        self.due = due;
+        let noted = due.filter(|_| self.subject.is_some());
+        if self.noted != noted {
+            if let Some(before) = self.noted {
+                agenda.remove(&(before, ex_id));
+            }
+            agenda.extend(noted.map(|at| (at, ex_id)));
+            self.noted = noted;
         }
     }
 

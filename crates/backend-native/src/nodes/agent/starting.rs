@@ -16,6 +16,9 @@ use crate::{
     processes::{Life, Order, make_private},
 };
 
+/// What is told of a process that ends because it was asked to leave.
+const INTERRUPTED: ExitReason = ExitReason::Code(75);
+
 /// A process that is not started yet, or could not be.
 #[derive(Debug)]
 pub(super) struct Local {
@@ -44,7 +47,8 @@ impl Shared {
             return;
         }
         if *self.is_leaving.borrow() {
-            return self.fail(&spec, "the node is about to end");
+            // It is no fault of the process that its node is about to end.
+            return self.note(spec.key, spec.job_id, ReportedStage::Exited(INTERRUPTED));
         }
         match self.processes.holder(&key) {
             Some(later) if later.incarnation > key.incarnation => {

@@ -6,7 +6,7 @@ use teraslice_core::backend::ExitReason;
 use tokio::sync::Notify;
 
 use super::{
-    super::message::{Hello, ProcessKey, ProcessReport, ReportedStage},
+    super::message::{Hello, Place, ProcessKey, ProcessReport, ReportedStage},
     Cluster, Link, Moment, Node, Process, Stage,
 };
 
@@ -70,12 +70,8 @@ impl Cluster {
         for report in reports {
             self.take(node_id, report, at);
         }
-        let is_missing = |key: &ProcessKey, process: &Process| {
-            process.is_live() && process.node.as_deref() == Some(node_id) && !seen.contains(key)
-        };
-        let all = self.processes.iter().map(|(place, process)| (place.with(process.incarnation), process));
-        let missing: Vec<_> =
-            all.filter(|(key, process)| is_missing(key, process)).map(|(key, _)| key).collect();
+        let here = self.index.on_node(node_id).filter_map(|place| self.key(place));
+        let missing: Vec<_> = here.filter(|key| !seen.contains(key)).collect();
         for key in missing {
             let process = self.processes.get_mut(&key.place()).expect("it was found a moment ago");
             if process.stage == Stage::Placed && process.job.is_some() {
@@ -88,6 +84,11 @@ impl Cluster {
         if let Some(node) = self.nodes.get_mut(node_id) {
             node.unwanted.retain(|key| seen.contains(key));
         }
+    }
+
+    /// Returns the name of the process that has a place.
+    fn key(&self, place: Place) -> Option<ProcessKey> {
+        self.processes.get(&place).map(|process| place.with(process.incarnation))
     }
 
     fn take(&mut self, node_id: &str, report: ProcessReport, at: Moment) {
@@ -103,6 +104,10 @@ impl Cluster {
         }
         let is_fenced = self.fences.get(node_id).is_some_and(|fence| key.incarnation <= *fence);
         match self.processes.get(&key.place()) {
+            // Wanted before its node could say that it runs: what runs is better than what waits.
+            Some(known) if known.stage == Stage::Waiting && report.stage.is_live() && !is_fenced => {
+                self.adopt(node_id, report);
+            }
             Some(known) if known.incarnation == key.incarnation => self.update(node_id, report, at),
             Some(known) if known.incarnation > key.incarnation => self.refuse(node_id, &report),
             _ if is_fenced => self.refuse(node_id, &report),
@@ -153,7 +158,7 @@ impl Cluster {
     /// Goes on with a process that this master did not start.
     fn adopt(&mut self, node_id: &str, report: ProcessReport) {
         let place = report.key.place();
-        if let Some(earlier) = self.processes.remove(&place)
+        if let Some(earlier) = self.take_out(place)
             && let (true, Some(node)) = (earlier.is_live(), &earlier.node)
         {
             let key = place.with(earlier.incarnation);
@@ -180,7 +185,7 @@ impl Cluster {
             worker_id: node.next_worker_id(),
         };
         let is_live = process.is_live();
-        self.processes.insert(place, process);
+        self.put(place, process);
         self.note_order(place.ex_id);
         self.changed.insert(place.ex_id);
         if !is_live {
@@ -191,11 +196,10 @@ impl Cluster {
 
     /// Takes note of the end of a process, and has its node forget it.
     fn note_end(&mut self, key: ProcessKey, reason: ExitReason, at: Moment) {
-        let Some(process) = self.processes.get_mut(&key.place()) else { return };
+        let Some(process) = self.processes.get(&key.place()) else { return };
         tracing::debug!(process = %key, ?reason, "process ended");
-        process.enter(Stage::Exited(reason), at.wall);
-        process.job = None;
         let node = process.node.clone();
+        self.change(key.place(), |process| process.end(reason, at.wall));
         self.changed.insert(key.ex_id);
         if let Some(node) = node {
             self.tell(&node, key);
@@ -209,8 +213,7 @@ impl Cluster {
         }
         self.is_changed = true;
         self.touch(node_id);
-        let has_processes =
-            self.processes.values().any(|it| it.is_live() && it.node.as_deref() == Some(node_id));
+        let has_processes = self.index.on_node(node_id).next().is_some();
         let node = self.nodes.get_mut(node_id).expect("its connection is current");
         if !has_processes && node.unwanted.is_empty() {
             self.nodes.remove(node_id);
@@ -231,24 +234,17 @@ impl Cluster {
             let oldest = self.fences.iter().min_by_key(|(_, fence)| **fence).map(|(id, _)| id.clone());
             self.fences.remove(&oldest.expect("there are some"));
         }
-        let mut lost = 0_u32;
-        for (place, process) in &mut self.processes {
-            if process.is_live() && process.node.as_deref() == Some(node_id) {
-                process.enter(Stage::Exited(ExitReason::Unknown), at.wall);
-                process.job = None;
-                self.changed.insert(place.ex_id);
-                lost += 1;
-            }
+        let lost: Vec<_> = self.index.on_node(node_id).collect();
+        tracing::warn!(node_id, processes = lost.len(), "node is given up");
+        for place in lost {
+            self.change(place, |process| process.end(ExitReason::Unknown, at.wall));
+            self.changed.insert(place.ex_id);
         }
-        tracing::warn!(node_id, processes = lost, "node is given up");
         self.is_changed = true;
     }
 
     /// Notes that everything on a node looks different now.
     fn touch(&mut self, node_id: &str) {
-        let there =
-            self.processes.iter().filter(|(_, it)| it.is_live() && it.node.as_deref() == Some(node_id));
-        let executions: Vec<_> = there.map(|(place, _)| place.ex_id).collect();
-        self.changed.extend(executions);
+        self.changed.extend(self.index.on_node(node_id).map(|place| place.ex_id));
     }
 }

@@ -101,7 +101,7 @@ impl Cluster {
                     since: report.since,
                     worker_id: node.next_worker_id(),
                 };
-                cluster.processes.insert(report.key.place(), process);
+                cluster.put(report.key.place(), process);
                 cluster.note_order(report.key.ex_id);
             }
             cluster.nodes.insert(node_id, node);

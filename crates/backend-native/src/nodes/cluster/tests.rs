@@ -319,6 +319,30 @@ fn remembers_over_a_restart_what_may_run_where() {
 }
 
 #[test]
+fn gives_no_place_before_the_nodes_of_an_earlier_master_are_back() {
+    let mut bench = Bench::new(&[("a", 3)]);
+    let settled = moment().now + GRACE;
+    bench.cluster.settle(settled);
+    bench.ensure(1, 1);
+    assert!(bench.phases(1).iter().all(|phase| matches!(phase, Phase::Waiting(_))));
+    bench.cluster.place(Moment { now: settled, ..moment() });
+    assert_eq!(bench.phases(1), [Phase::Starting, Phase::Starting]);
+}
+
+#[test]
+fn goes_on_with_what_runs_where_a_later_wish_waits() {
+    let mut first = Bench::new(&[("a", 3)]);
+    first.ensure(1, 1);
+    let running = first.run("a");
+    let mut second = Bench::new(&[]);
+    second.ensure(1, 1);
+    second.connect("a", 3, running.clone());
+    assert_eq!(second.phases(1), [Phase::Running, Phase::Running]);
+    let known = second.cluster.instances(None);
+    assert!(known.iter().zip(&running).all(|(known, report)| known.id.0 == report.key.to_string()));
+}
+
+#[test]
 fn reads_an_old_sample_of_its_memory() {
     let sample = json!({
         "version": 1, "term": 3, "incarnation": 111_411_200_000_000_001_u64,
@@ -338,6 +362,35 @@ fn reads_an_old_sample_of_its_memory() {
     let cluster = Cluster::restore(saved);
     assert_eq!(cluster.instances(None).len(), 1);
     assert_eq!(cluster.revisions.term, teraslice_model::id::Term(3));
+}
+
+#[test]
+fn finds_processes_as_if_it_had_looked_at_all() {
+    let mut bench = Bench::new(&[("a", 3), ("b", 2)]);
+    let check = |cluster: &Cluster| {
+        let mut afresh = Index::default();
+        for (place, process) in &cluster.processes {
+            afresh.note(*place, None, Some(process));
+        }
+        assert_eq!(cluster.index, afresh);
+    };
+    for workers in [2, 6] {
+        bench.ensure(1, workers);
+        check(&bench.cluster);
+    }
+    let running = bench.run("b");
+    bench.ensure(1, 1);
+    check(&bench.cluster);
+    bench.connect("a", 3, Vec::new());
+    check(&bench.cluster);
+    bench.cluster.disconnect("b", 2);
+    bench.cluster.give_up("b", 2, moment());
+    check(&bench.cluster);
+    bench.connect("b", 2, running);
+    check(&bench.cluster);
+    bench.cluster.retire(ex(1), Generation(1), Retire::Kill, moment());
+    check(&bench.cluster);
+    assert_eq!(Cluster::restore(bench.cluster.save()).index.waiting().count(), 0);
 }
 
 #[test]

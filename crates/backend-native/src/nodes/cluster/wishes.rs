@@ -49,7 +49,7 @@ impl Cluster {
             since: at.wall,
             worker_id: 0,
         };
-        self.processes.insert(place, process);
+        self.put(place, process);
         self.changed.insert(place.ex_id);
     }
 
@@ -70,7 +70,7 @@ impl Cluster {
         let live: Vec<_> = live.map(|(place, process)| instance_id(place, process)).collect();
         if live.is_empty() {
             for place in &places {
-                self.processes.remove(place);
+                let _ended = self.take_out(*place);
             }
             if self.processes.range(places_of(ex_id)).next().is_none() {
                 self.orders.remove(&ex_id);
@@ -97,7 +97,7 @@ impl Cluster {
             return;
         };
         if process.stage == Stage::Waiting {
-            self.processes.remove(&place);
+            let _waited = self.take_out(place);
             self.changed.insert(place.ex_id);
             return;
         }
@@ -124,6 +124,9 @@ impl Cluster {
 
     /// Gives a place to whoever waits and fits.
     pub(in super::super) fn place(&mut self, at: Moment) {
+        if self.settled_at.is_some_and(|settled| at.now < settled) {
+            return;
+        }
         let mut waiting = self.waiting();
         if waiting.is_empty() {
             return;
@@ -141,8 +144,8 @@ impl Cluster {
     /// Lists the places that wait, of each execution in order.
     fn waiting(&self) -> BTreeMap<ExId, Vec<Place>> {
         let mut waiting: BTreeMap<ExId, Vec<Place>> = BTreeMap::new();
-        for (place, _) in self.processes.iter().filter(|(_, process)| process.stage == Stage::Waiting) {
-            waiting.entry(place.ex_id).or_default().push(*place);
+        for place in self.index.waiting() {
+            waiting.entry(place.ex_id).or_default().push(place);
         }
         waiting
     }
@@ -187,11 +190,13 @@ impl Cluster {
 
     fn assign(&mut self, place: Place, node_id: &str, at: Moment) {
         let node = self.nodes.get_mut(node_id).expect("rooms are made of nodes that are there");
-        let process = self.processes.get_mut(&place).expect("it is waiting");
-        process.node = Some(node_id.to_owned());
-        process.worker_id = node.next_worker_id();
-        process.enter(Stage::Placed, at.wall);
-        let key = place.with(process.incarnation);
+        let worker_id = node.next_worker_id();
+        self.change(place, |process| {
+            process.node = Some(node_id.to_owned());
+            process.worker_id = worker_id;
+            process.enter(Stage::Placed, at.wall);
+        });
+        let key = place.with(self.processes.get(&place).expect("it is waiting").incarnation);
         self.changed.insert(place.ex_id);
         self.tell(node_id, key);
     }

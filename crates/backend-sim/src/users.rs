@@ -1,0 +1,155 @@
+//! Users: submit executions, change how many workers they want, stop what they have started; and insist.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use teraslice_core::{
+    context::Context,
+    engine::{CommandError, EngineHandle},
+    store::{ExecutionUpdate, StateStore, StatusChange, StoreError},
+};
+use teraslice_model::{
+    execution::{Execution, Stats},
+    id::{Epoch, Generation, JobId},
+    status::Status,
+};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::{
+    master::Masters,
+    scenario::Work,
+    trace::{Short, Trace},
+};
+
+/// A user tries again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// A user waits this long for an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// The user of one execution. Talks to the store through the master.
+pub(crate) struct User {
+    pub(crate) context: Context,
+    pub(crate) trace: Trace,
+    pub(crate) store: Arc<dyn StateStore>,
+    pub(crate) masters: Arc<Mutex<Masters>>,
+    pub(crate) work: Work,
+}
+
+impl User {
+    /// Does everything that the user of this execution does.
+    pub(crate) async fn run(self) {
+        let start = self.context.now();
+        sleep_until(start + self.work.after).await;
+        self.insist(Wish::Submit).await;
+        let mut wishes: Vec<(Duration, Wish)> = Vec::new();
+        wishes.extend(self.work.scale.map(|(at, workers)| (at, Wish::Scale(workers))));
+        wishes.extend(self.work.stop.map(|at| (at, Wish::Stop)));
+        wishes.sort_by_key(|(at, _)| *at);
+        for (at, wish) in wishes {
+            self.wish(start + at, wish).await;
+        }
+    }
+
+    async fn wish(&self, at: Instant, wish: Wish) {
+        sleep_until(at).await;
+        self.trace.note(format_args!("user: {} {wish:?}", Short(self.work.ex_id())));
+        self.insist(wish).await;
+    }
+
+    /// Tries until it is done.
+    async fn insist(&self, wish: Wish) {
+        loop {
+            let engine = {
+                let masters = self.masters.lock().unwrap_or_else(PoisonError::into_inner);
+                masters.leader.as_ref().map(|leader| leader.engine.clone())
+            };
+            if let Some(engine) = engine
+                && matches!(timeout(ANSWER_MAX, self.ask(&engine, wish)).await, Ok(Ok(())))
+            {
+                return;
+            }
+            tokio::time::sleep(self.context.jittered(AGAIN_AFTER)).await;
+        }
+    }
+
+    async fn ask(&self, engine: &EngineHandle, wish: Wish) -> Result<(), CommandError> {
+        match wish {
+            Wish::Submit => self.submit(engine).await,
+            Wish::Scale(workers) => self.scale(engine, workers).await,
+            Wish::Stop => self.stop(engine).await,
+        }
+    }
+
+    async fn submit(&self, engine: &EngineHandle) -> Result<(), CommandError> {
+        match engine.submit(self.execution()).await {
+            // An earlier try was stored.
+            Ok(_) | Err(CommandError::Store { source: StoreError::Conflict { .. }, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn scale(&self, engine: &EngineHandle, workers: u32) -> Result<(), CommandError> {
+        let ex_id = self.work.ex_id();
+        let update = ExecutionUpdate { workers_wanted: Some(workers), ..ExecutionUpdate::default() };
+        let updated = self.store.update_execution(ex_id, update).await;
+        updated.map_err(|source| CommandError::Store { ex_id, source })?;
+        match engine.scale(ex_id, workers).await {
+            // It has ended, or is taken up with what is stored.
+            Ok(()) | Err(CommandError::Unknown { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn stop(&self, engine: &EngineHandle) -> Result<(), CommandError> {
+        let ex_id = self.work.ex_id();
+        let of_store = |source| CommandError::Store { ex_id, source };
+        let Some(found) = self.store.execution(ex_id).await.map_err(of_store)? else {
+            return Err(CommandError::Unknown { ex_id });
+        };
+        let from = found.status;
+        if from.is_terminal() {
+            return Ok(());
+        }
+        if from != Status::Stopping {
+            let change = StatusChange { from, to: Status::Stopping, failure: None, stats: None };
+            self.store.set_status(ex_id, change).await.map_err(of_store)?;
+        }
+        let _view = engine.resume(ex_id).await?;
+        engine.stop(ex_id).await
+    }
+
+    fn execution(&self) -> Execution {
+        Execution {
+            ex_id: self.work.ex_id(),
+            job_id: JobId::new(*self.work.ex_id().uuid()),
+            status: Status::Pending,
+            generation: Generation(1),
+            epoch: Epoch(0),
+            job: self.work.job().0,
+            failure: None,
+            stats: Stats::default(),
+            recovered_execution: None,
+            recovered_slice_type: None,
+            metadata: serde_json::Map::new(),
+            workers_wanted: None,
+            slicer_hostname: None,
+            slicer_port: None,
+            deleted: None,
+            created: self.context.wall(),
+            updated: self.context.wall(),
+        }
+    }
+}
+
+/// What a user wants.
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    /// The execution.
+    Submit,
+    /// So many workers.
+    Scale(u32),
+    /// The end.
+    Stop,
+}
