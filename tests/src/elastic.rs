@@ -168,7 +168,7 @@ impl Drop for ElasticServer {
 }
 
 /// Returns the folder of the scripts that start real servers.
-fn services() -> PathBuf {
+pub(crate) fn services() -> PathBuf {
     let beside = || root().join("../shared/services");
     env::var_os("TERASLICE_SERVICES").map_or_else(beside, PathBuf::from)
 }

@@ -50,7 +50,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ),
     ("cli", &["api", "author", "node", "runtime-wasm", "backend-sim", "core", "model"]),
     ("xtask", &["author"]),
-    ("tests", &[]),
+    ("tests", &["model"]),
     (
         "benches",
         &["backend-plugin", "core", "elastic", "model", "store", "connectors", "runtime-wasm", "rpc"],

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::root;
+use crate::{elastic, root};
 
 /// Something wrong with the cluster until this is dropped.
 #[derive(Debug)]
@@ -117,14 +117,14 @@ pub struct SearchServer {
 }
 
 impl SearchServer {
-    /// Starts one; none when `TERASLICE_SERVICES` does not name the folder of scripts that do it.
+    /// Starts one; none where the scripts that do it are not (`TERASLICE_SERVICES` names their folder).
     ///
     /// # Panics
     ///
     /// When it does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
-        let program = services()?;
+        let program = program()?;
         let folder = tempfile::tempdir().expect("the folder for temporary files can be written");
         let place = folder.path().to_string_lossy().into_owned();
         let up = ["up", "--host", "10.77.0.1", "--port", "0", "--dir", &place];
@@ -153,15 +153,15 @@ impl SearchServer {
 
 impl Drop for SearchServer {
     fn drop(&mut self) {
-        if let Some(program) = services() {
+        if let Some(program) = program() {
             drop(Command::new(program).arg("down").arg("--dir").arg(self.folder.path()).output());
         }
     }
 }
 
-fn services() -> Option<String> {
-    let folder = env::var_os("TERASLICE_SERVICES").map(PathBuf::from)?;
-    Some(folder.join("opensearch").to_string_lossy().into_owned())
+fn program() -> Option<String> {
+    let program = fs::canonicalize(elastic::services().join("opensearch")).ok()?;
+    Some(program.to_string_lossy().into_owned())
 }
 
 /// Returns how many requests of service accounts outside `kube-system` the API server has answered: those of our masters.

@@ -1,6 +1,6 @@
 //! What users and the cluster do to pods: Jobs deleted by hand, quotas, too little memory, drained nodes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_tests::k8s::{Fault, Installation, WAIT_MAX};
@@ -65,22 +65,22 @@ fn runs_with_the_workers_that_a_quota_leaves() {
 
 #[test]
 #[ignore = "needs a cluster: KUBECONFIG"]
-fn says_that_workers_need_more_memory() {
+fn gives_up_a_record_that_workers_have_no_memory_for_and_nothing_else() {
     let teraslice = Installation::start("memory", &[]);
-    let (job_id, ex_id) = teraslice.submit(&json!({
-        "name": "small", "lifecycle": "once", "workers": 1, "assets": ["standard"],
-        "cpu": 0.1, "memory": 17_000_000, "cpu_execution_controller": 0.1, "memory_execution_controller": 128_000_000,
-        "operations": [
-            {"_op": "data_generator", "size": 1_000_000},
-            {"_op": "set_field", "field": "a", "value": 1},
-            {"_op": "noop", "size": 200_000},
-        ],
-    }));
-    await_word(&teraslice, &ex_id, "memory");
-    let record = teraslice.get(&format!("/v1/ex/{ex_id}"));
-    if record["_status"] != "failed" {
-        teraslice.stop(&job_id, &ex_id);
-    }
+    let records = 10_000;
+    let folder = input(&teraslice, records);
+    // One record that is larger than all the memory of a worker.
+    let pad = "x".repeat(100_000_000);
+    fs::write(folder.join("input/large.ldjson"), format!("{{\"pad\":\"{pad}\"}}\n")).unwrap();
+    let mut job = numbered(records, 2, 0);
+    job["memory"] = json!(32_000_000);
+    job["operations"][0]["size"] = json!(200_000_000);
+    let (_, ex_id) = teraslice.submit(&job);
+    let record = teraslice.await_status(&ex_id, &["failed"]);
+    assert_eq!(record["_slicer_stats"]["failed"], 1);
+    let explained = teraslice.get(&format!("/v1/ex/{ex_id}/explain")).to_string();
+    assert!(explained.contains("3 workers were lost while they ran this slice"), "{explained}");
+    check(&folder, records);
     teraslice.await_gone(&ex_id);
 }
 
