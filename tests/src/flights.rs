@@ -36,7 +36,7 @@ pub fn table() -> PathBuf {
 #[must_use]
 pub fn job() -> Value {
     let text = fs::read_to_string(root().join("examples/flights/job.yaml")).expect("the example is there");
-    Format::of("job.yaml".as_ref()).parse(&text).expect("the example is right").into()
+    Format::of("job.yaml".as_ref()).parse(&text).expect("the example is right")
 }
 
 /// Returns the job with these paths, in small slices.

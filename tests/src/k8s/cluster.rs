@@ -170,14 +170,14 @@ fn program() -> Option<String> {
 ///
 /// When it does not say.
 #[must_use]
-pub fn requests_of_masters() -> u64 {
+pub fn requests_of_masters() -> f64 {
     let metrics = run("kubectl", &["get", "--raw", "/metrics"]);
     let counts = metrics.lines().filter(|line| {
         line.starts_with("apiserver_flowcontrol_dispatched_requests_total")
             && line.contains("flow_schema=\"service-accounts\"")
     });
     let counts = counts.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok());
-    counts.sum::<f64>() as u64
+    counts.sum()
 }
 
 pub(super) fn script(name: &str) -> PathBuf {
