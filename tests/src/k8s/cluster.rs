@@ -141,12 +141,23 @@ impl SearchServer {
     /// When it does not answer.
     #[must_use]
     pub fn count(&self, index: &str) -> u64 {
+        self.count_where(index, "*")
+    }
+
+    /// Returns how many documents of an index a query finds.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer.
+    #[must_use]
+    pub fn count_where(&self, index: &str, query: &str) -> u64 {
         let url = format!("http://{}:{}/{index}", self.host, self.port);
         let ask = |path: &str| {
             run(&script("run").to_string_lossy(), &["curl", "--silent", "--fail", &format!("{url}/{path}")])
         };
         ask("_refresh");
-        let counted: Value = serde_json::from_str(&ask("_count")).expect("a server answers with JSON");
+        let counted: Value =
+            serde_json::from_str(&ask(&format!("_count?q={query}"))).expect("a server answers with JSON");
         counted["count"].as_u64().expect("a server counts")
     }
 }

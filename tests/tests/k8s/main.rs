@@ -12,6 +12,7 @@ use teraslice_tests::{
 };
 
 mod faults;
+mod fields;
 mod healing;
 mod scale;
 
@@ -65,74 +66,6 @@ fn processed(teraslice: &Installation, ex_id: &str) -> u64 {
     let answer = teraslice.request("GET", &format!("/v1/ex/{ex_id}/controller"), None);
     let stats = answer.filter(|answer| answer.status == 200).map(|answer| answer.body[0].clone());
     stats.and_then(|stats| stats["processed"].as_u64()).unwrap_or(0)
-}
-
-#[test]
-#[ignore = "needs a cluster: KUBECONFIG"]
-fn runs_a_job_in_pods_with_the_fields_of_the_documents() {
-    let teraslice = Installation::start("fields", &[]);
-    let folder = input(&teraslice, 2_000);
-    let node = teraslice.objects("nodes")["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
-    teraslice.kubectl(&["label", "node", &node, "zone=west", "disk=fast", "--overwrite"]);
-    let mut job = numbered(2_000, 2, 2_000);
-    job["cpu"] = json!(0.2);
-    job["memory"] = json!(300_000_000);
-    job["targets"] = json!([
-        {"key": "zone", "value": "west"},
-        {"key": "disk", "value": "fast", "constraint": "required"},
-        {"key": "rack", "value": "r1", "constraint": "preferred"},
-        {"key": "spot", "value": "yes", "constraint": "accepted"},
-    ]);
-    let (job_id, ex_id) = teraslice.submit(&job);
-    let workers = teraslice.await_pods(&ex_id, "worker", 2);
-    let controllers = teraslice.await_pods(&ex_id, "execution_controller", 1);
-    for (pods, cpu, memory) in [(&workers, "200m", "300M"), (&controllers, "100m", "256M")] {
-        for pod in pods {
-            let (spec, container) = (&pod["spec"], &pod["spec"]["containers"][0]);
-            let wanted = json!({"cpu": cpu, "memory": memory});
-            assert_eq!(
-                (&container["resources"]["requests"], &container["resources"]["limits"]),
-                (&wanted, &wanted)
-            );
-            let affinity = &spec["affinity"]["nodeAffinity"];
-            let required = &affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
-            assert_eq!(
-                required,
-                &json!([{"matchExpressions": [
-                    {"key": "zone", "operator": "In", "values": ["west"]},
-                    {"key": "disk", "operator": "In", "values": ["fast"]},
-                ]}])
-            );
-            let preferred = &affinity["preferredDuringSchedulingIgnoredDuringExecution"][0];
-            assert_eq!(preferred["weight"], 1);
-            let accepts = json!({"key": "spot", "operator": "Equal", "value": "yes", "effect": "NoSchedule"});
-            assert!(spec["tolerations"].as_array().unwrap().contains(&accepts), "{}", spec["tolerations"]);
-            let claims: Vec<_> = spec["volumes"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
-                .collect();
-            assert_eq!(claims, ["teraslice-assets", "out"]);
-            let mounts = container["volumeMounts"].as_array().unwrap();
-            let of = |path: &str| mounts.iter().find(|mount| mount["mountPath"] == path).unwrap();
-            assert_eq!(of("/app/assets")["readOnly"], true);
-            assert_eq!(of("/out").get("readOnly"), None);
-            assert_eq!(spec["automountServiceAccountToken"], false);
-            assert_eq!(spec["serviceAccountName"], "teraslice-worker");
-            assert!(!container.to_string().contains("\"EX\""), "no execution in the environment");
-            let labels = &pod["metadata"]["labels"];
-            assert_eq!(labels["app.kubernetes.io/name"], "teraslice");
-            assert_eq!(labels["app.kubernetes.io/instance"], "teraslice");
-            assert_eq!(labels["teraslice.terascope.io/jobId"], job_id.as_str());
-            assert_eq!(labels["teraslice.terascope.io/exId"], ex_id.as_str());
-            assert_eq!(labels["teraslice.terascope.io/jobName"], "numbered");
-            assert_eq!(labels["job.teraslice.terascope.io/records"], "2000");
-        }
-    }
-    teraslice.await_status(&ex_id, &["completed"]);
-    check(&folder, 2_000);
-    teraslice.await_gone(&ex_id);
 }
 
 #[test]
