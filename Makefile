@@ -7,10 +7,12 @@ NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 # The scripts that start a Kubernetes cluster.
 TERASLICE_KUBE ?= ../shared/kube
+# Seeds of each scenario that `make sim` runs.
+SEEDS ?= 100
 # What `make test-store` runs.
 STORE_CASES ?= cluster faults golden scenarios
 
-.PHONY: help build assets demo test test-store test-k8s bench fuzz lint docs
+.PHONY: help build assets demo test test-store test-k8s sim bench fuzz lint docs
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -40,6 +42,11 @@ test-store: build ## runs the cases of clusters with state on the search server 
 test-k8s: build ## runs the cases that need a Kubernetes cluster, in one that the scripts of the folder TERASLICE_KUBE start
 	tests/k8s/run.sh $(TERASLICE_KUBE) $(TERASLICE) cargo test --release --workspace --test conformance --test k8s \
 		-- --ignored --test-threads 1 $(K8S_ARGUMENTS)
+
+sim: build ## simulates clusters under SEEDS new seeds (100) of every scenario
+	for scenario in cluster calm crowded failover leaving alone; do \
+		$(TERASLICE) sim --scenario $$scenario --seed $$(date +%s)000 --seeds $(SEEDS) || exit 1; \
+	done
 
 bench: build ## measures against a baseline in the same run, and prints one table
 	cargo build --release --workspace --examples
