@@ -132,15 +132,16 @@ fn purpose(token: &str, key: &ClusterKey) -> Option<(ExId, Role)> {
     key.execution(ex_id).matches(secret).then_some((ex_id, role))
 }
 
-/// Shows what the backend runs, and how it does. On which machines is its own business: all is on one, named after it.
+/// Shows what the backend runs, and how it does. On which machines is its own business: all is on one, named after it, which is
+/// there while something runs.
 pub(super) struct PluginOfMaster(pub(super) PluginBackend);
 
 impl teraslice_server::nodes::Nodes for PluginOfMaster {
     fn state(&self) -> BTreeMap<String, NodeState> {
         let name = self.0.describe().name;
         let active: Vec<_> = self.0.instances().into_iter().map(process).collect();
-        let node = NodeState { active, ..NodeState::foreign(name.clone()) };
-        BTreeMap::from([(name, node)])
+        let node = (!active.is_empty()).then(|| NodeState { active, ..NodeState::foreign(name.clone()) });
+        node.map(|node| (name, node)).into_iter().collect()
     }
 
     fn are_ours(&self) -> bool {
