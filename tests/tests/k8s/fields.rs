@@ -10,7 +10,10 @@ use crate::{check, input, numbered};
 
 /// Asks for processors, memory, a labelled node and the claim `out`.
 fn place(teraslice: &Installation, mut job: Value) -> Value {
-    let node = teraslice.objects("nodes")["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let node = teraslice.objects("nodes")["items"][0]["metadata"]["name"]
+        .as_str()
+        .expect("a node has a name")
+        .to_owned();
     teraslice.kubectl(&["label", "node", &node, "zone=west", "disk=fast", "--overwrite"]);
     let more = json!({
         "cpu": 0.2, "memory": 300_000_000, "cpu_execution_controller": 0.1, "memory_execution_controller": 256_000_000,
@@ -22,7 +25,9 @@ fn place(teraslice: &Installation, mut job: Value) -> Value {
             {"key": "spot", "value": "yes", "constraint": "accepted"},
         ],
     });
-    job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    for (key, value) in more.as_object().into_iter().flatten() {
+        job[key] = value.clone();
+    }
     job
 }
 
@@ -60,14 +65,18 @@ fn check_spec(spec: &Value) {
     assert_eq!(affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"], required);
     assert_eq!(affinity["preferredDuringSchedulingIgnoredDuringExecution"][0]["weight"], 1);
     let accepts = json!({"key": "spot", "operator": "Equal", "value": "yes", "effect": "NoSchedule"});
-    assert!(spec["tolerations"].as_array().unwrap().contains(&accepts), "{}", spec["tolerations"]);
-    let volumes = spec["volumes"].as_array().unwrap().iter();
+    assert!(
+        spec["tolerations"].as_array().is_some_and(|all| all.contains(&accepts)),
+        "{}",
+        spec["tolerations"]
+    );
+    let volumes = spec["volumes"].as_array().expect("a pod has volumes").iter();
     let claims: Vec<_> =
         volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str()).collect();
     assert_eq!(claims, ["teraslice-assets", "out"]);
     let container = &spec["containers"][0];
-    let mounts = container["volumeMounts"].as_array().unwrap();
-    let of = |path: &str| mounts.iter().find(|mount| mount["mountPath"] == path).unwrap();
+    let mounts = container["volumeMounts"].as_array().expect("a container has mounts");
+    let of = |path: &str| mounts.iter().find(|mount| mount["mountPath"] == path).expect("it is mounted");
     assert_eq!(of("/app/assets")["readOnly"], true);
     assert_eq!(of("/out").get("readOnly"), None);
     assert_eq!(spec["automountServiceAccountToken"], false);
