@@ -321,7 +321,10 @@ impl<C: Cluster> Bench<C> {
     async fn ensure(&self, revision: u64, workers: u32) {
         let accepted = timeout(PATIENCE, self.backend.ensure(self.desired(revision, workers))).await;
         accepted.expect("an answer in time").expect("accepted");
-        timeout(PATIENCE, self.cluster.ready(&self.live().await)).await.expect("instances start in time");
+        // Those that leave need not be there any more when somebody looks.
+        let mut staying = self.live().await;
+        staying.retain(|instance| instance.phase != Phase::Draining);
+        timeout(PATIENCE, self.cluster.ready(&staying)).await.expect("instances start in time");
     }
 
     async fn observe(&self, scope: Scope) -> Vec<Instance> {
