@@ -8,8 +8,8 @@ use teraslice_core::{
     store::{Flush, SliceRecord, StateStore, Totals, Writer},
 };
 use teraslice_model::{
-    execution::{Execution, Stats},
-    id::{Epoch, ExId, Generation},
+    execution::Execution,
+    id::{ExId, Generation},
     slice::{Request, Slice, SliceState},
     status::Status,
 };
@@ -21,23 +21,9 @@ const SLICES: u64 = 1_000;
 
 fn execution(context: &Context) -> Execution {
     Execution {
-        ex_id: context.ex_id(),
-        job_id: context.job_id(),
         status: Status::Initializing,
         generation: Generation(1),
-        epoch: Epoch(0),
-        job: serde_json::Map::new(),
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata: serde_json::Map::new(),
-        workers_wanted: None,
-        slicer_hostname: None,
-        slicer_port: None,
-        deleted: None,
-        created: context.wall(),
-        updated: context.wall(),
+        ..Execution::new(context.ex_id(), context.job_id(), serde_json::Map::new(), context.wall())
     }
 }
 

@@ -21,8 +21,8 @@ use teraslice_core::{
 };
 use teraslice_elastic::Connections;
 use teraslice_model::{
-    execution::{Execution, Stats},
-    id::{Epoch, ExId, Generation, WorkerId},
+    execution::Execution,
+    id::{ExId, Generation, WorkerId},
     job::{CheckEnvironment, CheckedJob, OperationConfig, RawJob},
     problem::Problem,
     slice::Request,
@@ -165,23 +165,9 @@ pub fn worker_id(ordinal: usize) -> WorkerId {
 
 fn execution(context: &Context, ex_id: ExId) -> Execution {
     Execution {
-        ex_id,
-        job_id: context.job_id(),
         status: Status::Initializing,
         generation: Generation(1),
-        epoch: Epoch(0),
-        job: serde_json::Map::new(),
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata: serde_json::Map::new(),
-        workers_wanted: None,
-        slicer_hostname: None,
-        slicer_port: None,
-        deleted: None,
-        created: context.wall(),
-        updated: context.wall(),
+        ..Execution::new(ex_id, context.job_id(), serde_json::Map::new(), context.wall())
     }
 }
 

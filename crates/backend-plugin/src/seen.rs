@@ -27,18 +27,18 @@ impl Seen {
     /// Takes note of an observation; executions without instances are forgotten.
     pub(crate) fn observe(&self, scope: Scope, snapshot: &Snapshot) {
         let mut executions = self.executions();
-        for (ex_id, execution) in executions.iter_mut() {
-            if scope == Scope::Cluster || scope == Scope::Execution(*ex_id) {
-                execution.instances.clear();
+        match scope {
+            Scope::Execution(ex_id) if snapshot.instances.is_empty() => drop(executions.remove(&ex_id)),
+            Scope::Execution(ex_id) => {
+                executions.entry(ex_id).or_default().instances.clone_from(&snapshot.instances);
             }
-        }
-        for instance in &snapshot.instances {
-            executions.entry(instance.ex_id).or_default().instances.push(instance.clone());
-        }
-        if let Scope::Execution(ex_id) = scope
-            && snapshot.instances.is_empty()
-        {
-            executions.remove(&ex_id);
+            Scope::Cluster => {
+                executions.values_mut().for_each(|execution| execution.instances.clear());
+                for instance in &snapshot.instances {
+                    executions.entry(instance.ex_id).or_default().instances.push(instance.clone());
+                }
+                executions.retain(|_, it| it.job_id.is_some() || !it.instances.is_empty());
+            }
         }
     }
 

@@ -30,8 +30,8 @@ use teraslice_core::{
     store::StateStore,
 };
 use teraslice_model::{
-    execution::{Execution, Stats},
-    id::{Epoch, ExId, Generation, JobId, Term},
+    execution::Execution,
+    id::{ExId, Generation, JobId, Term},
     job::CheckedJob,
     problem::Problem,
     status::Status,
@@ -133,24 +133,11 @@ fn work(number: u32, workers: u32, slices: u64) -> Work {
 }
 
 fn execution(work: &Work, context: &Context) -> Execution {
+    let ex_id = work.ex_id();
     Execution {
-        ex_id: work.ex_id(),
-        job_id: JobId::new(*work.ex_id().uuid()),
         status: Status::Running,
         generation: Generation(1),
-        epoch: Epoch(0),
-        job: work.job().0,
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata: serde_json::Map::new(),
-        workers_wanted: None,
-        slicer_hostname: None,
-        slicer_port: None,
-        deleted: None,
-        created: context.wall(),
-        updated: context.wall(),
+        ..Execution::new(ex_id, JobId::new(*ex_id.uuid()), work.job().0, context.wall())
     }
 }
 

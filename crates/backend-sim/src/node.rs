@@ -38,8 +38,6 @@ const REDIAL_AFTER: Duration = Duration::from_secs(1);
 const LINGERS_MAX: Duration = Duration::from_secs(60);
 /// A node that leaves gives its processes this long.
 const LEAVE_GRACE: Duration = Duration::from_secs(70);
-/// What a process ends with that is asked to leave.
-const INTERRUPTED: ExitReason = ExitReason::Code(75);
 
 /// What a process is started for.
 #[derive(Clone, Debug)]
@@ -278,7 +276,7 @@ impl SimNode {
         let holder =
             state.processes.iter().find(|(it, process)| process.stage.is_live() && it.is_same_place(&key));
         match holder.map(|(holder, _)| *holder) {
-            _ if state.is_leaving => stage = ReportedStage::Exited(INTERRUPTED),
+            _ if state.is_leaving => stage = ReportedStage::Exited(ExitReason::INTERRUPTED),
             Some(later) if later.incarnation > key.incarnation => {
                 let reason = "a later process holds its place".to_owned();
                 stage = ReportedStage::Exited(ExitReason::NotStarted(reason));

@@ -29,10 +29,9 @@ const ENDLESS: Duration = Duration::from_hours(1_000);
 const FIND_EVERY: Duration = Duration::from_millis(500);
 /// A worker that cannot find its controller gives up after this.
 const FIND_MAX: Duration = Duration::from_secs(300);
-/// Exit codes of processes: a bad job, no access to the state, interrupted, fenced.
+/// Exit codes of processes: a bad job, no access to the state, fenced.
 const BAD_JOB: i32 = 64;
 const STATE: i32 = 74;
-const INTERRUPTED: i32 = 75;
 const FENCED: i32 = 76;
 
 /// What processes are made of. Cheap to clone.
@@ -98,7 +97,7 @@ impl Parts {
             () = stop.cancelled() => tokio::join!(run, handle.release()).0,
         };
         match ended {
-            Ok(end) if end.is_resumable => ExitReason::Code(INTERRUPTED),
+            Ok(end) if end.is_resumable => ExitReason::INTERRUPTED,
             // The execution has ended, now or meanwhile.
             Ok(_) | Err(ControllerError::NotRunnable { .. }) => ExitReason::Completed,
             Err(ControllerError::Fenced(_)) => ExitReason::Code(FENCED),
@@ -114,7 +113,7 @@ impl Parts {
                 () = stop.cancelled() => None,
                 found = timeout(FIND_MAX, self.find(start)) => found.ok(),
             };
-            let Some(link) = found else { return ExitReason::Code(INTERRUPTED) };
+            let Some(link) = found else { return ExitReason::INTERRUPTED };
             let options = WorkerOptions::new(key.ex_id, WorkerId::new(format!("worker-{}", key.ordinal)));
             let worker = Worker::new(options, start.context.clone(), plan.clone(), Box::new(link));
             match worker.run(stop.clone()).await {
@@ -124,7 +123,7 @@ impl Parts {
                     pause(&start.context).await;
                 }
                 WorkerEnd::LinkClosed | WorkerEnd::Drained | WorkerEnd::Stopped => {
-                    return ExitReason::Code(INTERRUPTED);
+                    return ExitReason::INTERRUPTED;
                 }
             }
         }

@@ -11,8 +11,8 @@ use teraslice_core::{
     store::{ExecutionUpdate, StateStore, StatusChange, StoreError},
 };
 use teraslice_model::{
-    execution::{Execution, Stats},
-    id::{Epoch, Generation, JobId},
+    execution::Execution,
+    id::{Generation, JobId},
     status::Status,
 };
 use tokio::time::{Instant, sleep_until, timeout};
@@ -121,24 +121,10 @@ impl User {
     }
 
     fn execution(&self) -> Execution {
+        let ex_id = self.work.ex_id();
         Execution {
-            ex_id: self.work.ex_id(),
-            job_id: JobId::new(*self.work.ex_id().uuid()),
-            status: Status::Pending,
             generation: Generation(1),
-            epoch: Epoch(0),
-            job: self.work.job().0,
-            failure: None,
-            stats: Stats::default(),
-            recovered_execution: None,
-            recovered_slice_type: None,
-            metadata: serde_json::Map::new(),
-            workers_wanted: None,
-            slicer_hostname: None,
-            slicer_port: None,
-            deleted: None,
-            created: self.context.wall(),
-            updated: self.context.wall(),
+            ..Execution::new(ex_id, JobId::new(*ex_id.uuid()), self.work.job().0, self.context.wall())
         }
     }
 }

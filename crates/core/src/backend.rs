@@ -222,6 +222,11 @@ pub enum ExitReason {
     Unknown,
 }
 
+impl ExitReason {
+    /// A process that was asked to leave has left.
+    pub const INTERRUPTED: Self = Self::Code(75);
+}
+
 /// What exists, as of a moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Snapshot {

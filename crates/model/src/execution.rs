@@ -61,6 +61,32 @@ pub struct Execution {
     pub updated: Timestamp,
 }
 
+impl Execution {
+    /// Makes one that nobody has begun.
+    #[must_use]
+    pub fn new(ex_id: ExId, job_id: JobId, job: Map<String, Value>, now: Timestamp) -> Self {
+        Self {
+            ex_id,
+            job_id,
+            status: Status::Pending,
+            generation: Generation::default(),
+            epoch: Epoch::default(),
+            job,
+            failure: None,
+            stats: Stats::default(),
+            recovered_execution: None,
+            recovered_slice_type: None,
+            metadata: Map::new(),
+            workers_wanted: None,
+            slicer_hostname: None,
+            slicer_port: None,
+            deleted: None,
+            created: now,
+            updated: now,
+        }
+    }
+}
+
 /// Which slices a recovery replays before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -6,10 +6,9 @@ use teraslice_core::{
     store::{ExecutionQuery, ExecutionUpdate, Page},
 };
 use teraslice_model::{
-    execution::{Cleanup, Execution, JobRecord, Stats},
-    id::{Epoch, ExId, Generation, JobId},
+    execution::{Cleanup, Execution, JobRecord},
+    id::{ExId, JobId},
     job::{RawJob, Warning},
-    status::Status,
 };
 
 use crate::{app::App, checker::Checked, documents::NOT_ENDED, endpoint::Changed, refusal::Refusal};
@@ -220,25 +219,10 @@ impl App {
         job: Map<String, Value>,
         recovery: Option<Recovery>,
     ) -> Execution {
-        let now = self.now();
         Execution {
-            ex_id: self.services.context.ex_id(),
-            job_id,
-            status: Status::Pending,
-            generation: Generation::default(),
-            epoch: Epoch::default(),
-            job,
-            failure: None,
-            stats: Stats::default(),
             recovered_execution: recovery.map(|(ex_id, _)| ex_id),
             recovered_slice_type: recovery.and_then(|(_, cleanup)| cleanup),
-            metadata: Map::new(),
-            workers_wanted: None,
-            slicer_hostname: None,
-            slicer_port: None,
-            deleted: None,
-            created: now,
-            updated: now,
+            ..Execution::new(self.services.context.ex_id(), job_id, job, self.now())
         }
     }
 

@@ -11,7 +11,7 @@ use teraslice_tests::{
     tell,
 };
 
-use crate::{check, input, numbered, processed};
+use crate::{beside, check, complete, input, name, numbered, processed, progress};
 
 #[test]
 #[ignore = "needs a cluster: KUBECONFIG"]
@@ -20,7 +20,6 @@ fn loses_nothing_when_pods_and_the_master_go() {
     let records = 150_000;
     let folder = input(&teraslice, records);
     let (_, ex_id) = teraslice.submit(&numbered(records, 2, 200));
-    let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
     let progress = |teraslice: &Installation, from: u64| {
         teraslice.wait("slices to go on", WAIT_MAX, |it| {
             (processed(it, &ex_id) > from).then(|| processed(it, &ex_id))
@@ -51,10 +50,7 @@ fn loses_nothing_when_pods_and_the_master_go() {
         "1",
     ]);
     progress(&teraslice, done + 4);
-    let record = teraslice.await_status(&ex_id, &["completed"]);
-    assert_eq!(record["_slicer_stats"]["failed"], 0);
-    check(&folder, records);
-    teraslice.await_gone(&ex_id);
+    complete(&teraslice, &ex_id, &folder, records);
 }
 
 #[test]
@@ -95,9 +91,7 @@ fn goes_on_while_the_api_server_is_away() {
 #[expect(clippy::disallowed_methods, reason = "says how long it takes for real")]
 fn goes_on_elsewhere_when_a_node_is_cut_off() {
     let records = 60_000;
-    let aside = Fault::cordoned("n2");
-    let teraslice = Installation::start("node", &[]);
-    drop(aside);
+    let teraslice = beside("node");
     let folder = input(&teraslice, records);
     let here = Fault::cordoned("n1");
     let (_, ex_id) = teraslice.submit(&numbered(records, 2, 500));
@@ -124,13 +118,9 @@ fn goes_on_elsewhere_when_a_node_is_cut_off() {
         (pods.iter().filter(is_here).count() == 3).then_some(())
     });
     tell(&format!("a node cut off: its pods run elsewhere after {:?}", since.elapsed()));
-    let before = processed(&teraslice, &ex_id);
-    teraslice.wait("slices to go on", WAIT_MAX, |it| (processed(it, &ex_id) > before).then_some(()));
+    progress(&teraslice, &ex_id);
     drop(cut);
-    let record = teraslice.await_status(&ex_id, &["completed"]);
-    assert_eq!(record["_slicer_stats"]["failed"], 0);
-    check(&folder, records);
-    teraslice.await_gone(&ex_id);
+    complete(&teraslice, &ex_id, &folder, records);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use teraslice_tests::{
     tell,
 };
 
-use crate::{check, input, numbered};
+use crate::{complete, input, numbered};
 
 /// Asks for processors, memory, a labelled node and the claim `out`.
 fn place(teraslice: &Installation, mut job: Value) -> Value {
@@ -91,9 +91,7 @@ fn runs_a_job_in_pods_with_the_fields_of_the_documents() {
     let folder = input(&teraslice, 2_000);
     let (job_id, ex_id) = teraslice.submit(&place(&teraslice, numbered(2_000, 2, 2_000)));
     check_placed(&teraslice, "numbered", (&job_id, &ex_id));
-    teraslice.await_status(&ex_id, &["completed"]);
-    check(&folder, 2_000);
-    teraslice.await_gone(&ex_id);
+    complete(&teraslice, &ex_id, &folder, 2_000);
 }
 
 #[test]

@@ -2,20 +2,10 @@
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use teraslice_tests::k8s::{Fault, Installation, WAIT_MAX};
 
-use crate::{check, input, numbered, processed};
-
-/// Waits for more slices than there are.
-fn progress(teraslice: &Installation, ex_id: &str) {
-    let before = processed(teraslice, ex_id);
-    teraslice.wait("slices to go on", WAIT_MAX, |it| (processed(it, ex_id) > before).then_some(()));
-}
-
-fn name(pod: &Value) -> String {
-    pod["metadata"]["name"].as_str().expect("it has a name").to_owned()
-}
+use crate::{beside, check, complete, input, name, numbered, progress};
 
 /// Waits until the explanation of an execution says something.
 fn await_word(teraslice: &Installation, ex_id: &str, word: &str) {
@@ -38,10 +28,7 @@ fn makes_jobs_again_that_somebody_has_deleted() {
         teraslice.kubectl(&["delete", "jobs", "--selector", &labels, "--grace-period", "1"]);
     }
     progress(&teraslice, &ex_id);
-    let record = teraslice.await_status(&ex_id, &["completed"]);
-    assert_eq!(record["_slicer_stats"]["failed"], 0);
-    check(&folder, records);
-    teraslice.await_gone(&ex_id);
+    complete(&teraslice, &ex_id, &folder, records);
 }
 
 #[test]
@@ -58,9 +45,7 @@ fn runs_with_the_workers_that_a_quota_leaves() {
     await_word(&teraslice, &ex_id, "quota");
     progress(&teraslice, &ex_id);
     assert_eq!(teraslice.pods(&ex_id, "worker").len(), 1);
-    teraslice.await_status(&ex_id, &["completed"]);
-    check(&folder, records);
-    teraslice.await_gone(&ex_id);
+    complete(&teraslice, &ex_id, &folder, records);
 }
 
 #[test]
@@ -88,9 +73,7 @@ fn gives_up_a_record_that_workers_have_no_memory_for_and_nothing_else() {
 #[ignore = "needs a cluster: KUBECONFIG"]
 fn loses_nothing_when_a_node_is_drained() {
     let records = 60_000;
-    let aside = Fault::cordoned("n2");
-    let teraslice = Installation::start("drain", &[]);
-    drop(aside);
+    let teraslice = beside("drain");
     let folder = input(&teraslice, records);
     let here = Fault::cordoned("n1");
     let (_, ex_id) = teraslice.submit(&numbered(records, 2, 150));
@@ -115,8 +98,5 @@ fn loses_nothing_when_a_node_is_drained() {
         (moved.count() == 2).then_some(())
     });
     progress(&teraslice, &ex_id);
-    let record = teraslice.await_status(&ex_id, &["completed"]);
-    assert_eq!(record["_slicer_stats"]["failed"], 0);
-    check(&folder, records);
-    teraslice.await_gone(&ex_id);
+    complete(&teraslice, &ex_id, &folder, records);
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, time::Duration};
 use serde_json::{Value, json};
 use teraslice_tests::{
     Stage, flights,
-    k8s::{Installation, WAIT_MAX},
+    k8s::{Fault, Installation, WAIT_MAX},
     root,
 };
 
@@ -66,6 +66,30 @@ fn processed(teraslice: &Installation, ex_id: &str) -> u64 {
     let answer = teraslice.request("GET", &format!("/v1/ex/{ex_id}/controller"), None);
     let stats = answer.filter(|answer| answer.status == 200).map(|answer| answer.body[0].clone());
     stats.and_then(|stats| stats["processed"].as_u64()).unwrap_or(0)
+}
+
+/// Waits for more slices than there are.
+fn progress(teraslice: &Installation, ex_id: &str) {
+    let before = processed(teraslice, ex_id);
+    teraslice.wait("slices to go on", WAIT_MAX, |it| (processed(it, ex_id) > before).then_some(()));
+}
+
+fn name(pod: &Value) -> String {
+    pod["metadata"]["name"].as_str().expect("it has a name").to_owned()
+}
+
+/// Waits until an execution has completed without a failed slice, checks its output, and that nothing is left.
+fn complete(teraslice: &Installation, ex_id: &str, folder: &std::path::Path, records: u64) {
+    let record = teraslice.await_status(ex_id, &["completed"]);
+    assert_eq!(record["_slicer_stats"]["failed"], 0);
+    check(folder, records);
+    teraslice.await_gone(ex_id);
+}
+
+/// Sets up an installation whose master is on the first node.
+fn beside(name: &str) -> Installation {
+    let _aside = Fault::cordoned("n2");
+    Installation::start(name, &[])
 }
 
 #[test]

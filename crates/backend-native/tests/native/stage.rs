@@ -18,8 +18,8 @@ use teraslice_core::{
     store::{StateStore, StatusChange},
 };
 use teraslice_model::{
-    execution::{Execution, Stats},
-    id::{Epoch, ExId, Generation, JobId, Term},
+    execution::Execution,
+    id::{ExId, Generation, JobId, Term},
     job::CheckedJob,
     problem::Problem,
     status::Status,
@@ -105,25 +105,15 @@ pub(crate) async fn change(store: &dyn StateStore, ex_id: ExId, to: Status) {
 }
 
 pub(crate) fn execution(byte: u8, status: Status) -> Execution {
-    let now = Timestamp::from_millis(0);
     Execution {
-        ex_id: ExId::from_random([byte; 16]),
-        job_id: JobId::from_random([2; 16]),
         status,
         generation: Generation(1),
-        epoch: Epoch(0),
-        job: support::job().document,
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata: serde_json::Map::new(),
-        workers_wanted: None,
-        slicer_hostname: None,
-        slicer_port: None,
-        deleted: None,
-        created: now,
-        updated: now,
+        ..Execution::new(
+            ExId::from_random([byte; 16]),
+            JobId::from_random([2; 16]),
+            support::job().document,
+            Timestamp::from_millis(0),
+        )
     }
 }
 

@@ -67,23 +67,14 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn StateStore>) {
 pub fn execution(number: u8) -> Execution {
     let job = serde_json::json!({"name": "law", "operations": [{"_op": "test-reader"}, {"_op": "noop"}]});
     Execution {
-        ex_id: ExId::from_random([number; 16]),
-        job_id: JobId::from_random([200; 16]),
-        status: Status::Pending,
         generation: FIRST.generation,
         epoch: FIRST.epoch,
-        job: job.as_object().expect("the literal is an object").clone(),
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata: serde_json::Map::new(),
-        workers_wanted: None,
-        slicer_hostname: None,
-        slicer_port: None,
-        deleted: None,
-        created: Timestamp::from_millis(1_600_000_000_000),
-        updated: Timestamp::from_millis(1_600_000_000_000),
+        ..Execution::new(
+            ExId::from_random([number; 16]),
+            JobId::from_random([200; 16]),
+            job.as_object().expect("the literal is an object").clone(),
+            Timestamp::from_millis(1_600_000_000_000),
+        )
     }
 }
 

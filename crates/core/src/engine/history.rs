@@ -12,8 +12,6 @@ use crate::backend::{ExitReason, Instance, InstanceId, Phase, Role};
 
 /// Exit codes after which a repetition would end the same way: a bad job, a bad configuration.
 const HOPELESS: [i32; 2] = [64, 78];
-/// The exit code of a process that was asked to leave.
-const INTERRUPTED: i32 = 75;
 
 /// The past of one execution, as far as the engine has seen it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -118,7 +116,7 @@ impl History {
         patience: &Patience,
     ) {
         // Its node may be leaving, and nobody need have seen it leave.
-        let was_asked = *reason == ExitReason::Code(INTERRUPTED);
+        let was_asked = *reason == ExitReason::INTERRUPTED;
         if was_asked || seen.is_some_and(|seen| seen.was_draining) {
             return self.controller.hold_until(later(now, patience.pause_min));
         }
@@ -214,7 +212,7 @@ impl Falls {
 }
 
 fn is_orderly(reason: &ExitReason) -> bool {
-    matches!(reason, ExitReason::Completed | ExitReason::Code(0 | INTERRUPTED))
+    matches!(*reason, ExitReason::Completed | ExitReason::Code(0) | ExitReason::INTERRUPTED)
 }
 
 const fn is_killed(reason: &ExitReason) -> bool {

@@ -9,12 +9,7 @@ use std::{
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use teraslice_core::{context::Context, store::StateStore};
-use teraslice_model::{
-    execution::{Execution, Stats},
-    id::{Epoch, ExId, Generation},
-    job::RawJob,
-    status::Status,
-};
+use teraslice_model::{execution::Execution, id::ExId, job::RawJob};
 use teraslice_runtime_wasm::bundle::Digests;
 use teraslice_store::MemoryStore;
 use wit_component::StringEncoding;
@@ -71,25 +66,7 @@ impl Place {
         let now = self.context.wall();
         let mut job = Map::new();
         job.insert("assets".to_owned(), assets);
-        let execution = Execution {
-            ex_id,
-            job_id: self.context.job_id(),
-            status: Status::Pending,
-            generation: Generation::default(),
-            epoch: Epoch::default(),
-            job,
-            failure: None,
-            stats: Stats::default(),
-            recovered_execution: None,
-            recovered_slice_type: None,
-            metadata: Map::new(),
-            workers_wanted: None,
-            slicer_hostname: None,
-            slicer_port: None,
-            deleted: None,
-            created: now,
-            updated: now,
-        };
+        let execution = Execution::new(ex_id, self.context.job_id(), job, now);
         self.store.create_execution(execution).await.unwrap();
         ex_id
     }

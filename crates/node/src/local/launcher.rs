@@ -153,7 +153,7 @@ impl Shared {
         options.job_id = start.job_id;
         match Worker::new(options, context.clone(), plan.clone(), Box::new(link)).run(stop).await {
             WorkerEnd::Finished | WorkerEnd::Drained | WorkerEnd::Stopped => ExitReason::Completed,
-            WorkerEnd::LinkClosed => ExitReason::Code(exit_code::INTERRUPTED.into()),
+            WorkerEnd::LinkClosed => ExitReason::INTERRUPTED,
         }
     }
 }

@@ -7,10 +7,9 @@ use teraslice_core::{
     store::{ExecutionQuery, Page, SliceRecord, StateStore, StoreError},
 };
 use teraslice_model::{
-    execution::{Execution, JobRecord, Stats},
-    id::{Epoch, ExId, Generation},
+    execution::{Execution, JobRecord},
+    id::ExId,
     slice::SliceState,
-    status::Status,
 };
 
 /// Stores a job as it was submitted and makes a new execution of it, which is not stored yet.
@@ -27,25 +26,7 @@ pub async fn create(
 ) -> Result<Execution, StoreError> {
     let (job_id, now) = (context.job_id(), context.wall());
     store.put_job(JobRecord { job_id, job: submitted, deleted: None, created: now, updated: now }).await?;
-    Ok(Execution {
-        ex_id: context.ex_id(),
-        job_id,
-        status: Status::Pending,
-        generation: Generation::default(),
-        epoch: Epoch::default(),
-        job: plan.job().document.clone(),
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata,
-        workers_wanted: None,
-        slicer_hostname: None,
-        slicer_port: None,
-        deleted: None,
-        created: now,
-        updated: now,
-    })
+    Ok(Execution { metadata, ..Execution::new(context.ex_id(), job_id, plan.job().document.clone(), now) })
 }
 
 /// Returns the latest execution that can go on.

@@ -16,9 +16,6 @@ use crate::{
     processes::{Life, Order, make_private},
 };
 
-/// What is told of a process that ends because it was asked to leave.
-const INTERRUPTED: ExitReason = ExitReason::Code(75);
-
 /// A process that is not started yet, or could not be.
 #[derive(Debug)]
 pub(super) struct Local {
@@ -48,7 +45,7 @@ impl Shared {
         }
         if *self.is_leaving.borrow() {
             // It is no fault of the process that its node is about to end.
-            return self.note(spec.key, spec.job_id, ReportedStage::Exited(INTERRUPTED));
+            return self.note(spec.key, spec.job_id, ReportedStage::Exited(ExitReason::INTERRUPTED));
         }
         match self.processes.holder(&key) {
             Some(later) if later.incarnation > key.incarnation => {

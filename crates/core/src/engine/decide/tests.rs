@@ -1,9 +1,6 @@
 //! The table of decisions.
 
-use teraslice_model::{
-    execution::Stats,
-    id::{Epoch, ExId, JobId},
-};
+use teraslice_model::id::{ExId, JobId};
 
 use super::*;
 use crate::backend::{ExitReason, InstanceId, Phase};
@@ -17,23 +14,9 @@ const WISH: Wish = Wish { generation: GENERATION, workers: 2 };
 
 fn execution(status: Status) -> Execution {
     Execution {
-        ex_id: ExId::from_random([1; 16]),
-        job_id: JobId::from_random([2; 16]),
         status,
         generation: GENERATION,
-        epoch: Epoch(0),
-        job: serde_json::Map::new(),
-        failure: None,
-        stats: Stats::default(),
-        recovered_execution: None,
-        recovered_slice_type: None,
-        metadata: serde_json::Map::new(),
-        workers_wanted: None,
-        slicer_hostname: None,
-        slicer_port: None,
-        deleted: None,
-        created: NOW,
-        updated: NOW,
+        ..Execution::new(ExId::from_random([1; 16]), JobId::from_random([2; 16]), serde_json::Map::new(), NOW)
     }
 }
 

@@ -68,7 +68,7 @@ fn does_not_hold_it_against_a_controller_that_it_was_asked_to_leave() {
     let mut past = Past::new();
     for serial in 0..20 {
         let now = i64::from(serial) * 5_000;
-        past.life(Role::Controller, serial, now, now + 10, Phase::Exited(ExitReason::Code(INTERRUPTED)));
+        past.life(Role::Controller, serial, now, now + 10, Phase::Exited(ExitReason::INTERRUPTED));
         assert_eq!(past.history.verdict(at(now + 10), &past.patience), None);
         assert_eq!(past.history.due(Role::Controller), at(now + 1_010), "after a pause");
     }
