@@ -17,11 +17,19 @@ use teraslice_tests::{
 
 /// Documents that are copied, unless `TERASLICE_TEST_DOCUMENTS` says otherwise.
 const DOCUMENTS: u64 = 100_000;
+/// Documents of a slice of the copy in a cluster.
+const SLICE: u64 = 500;
+/// What all slices of that copy wait together, over two workers: it is still at work when it is hit, however fast the machine.
+const DELAY: Duration = Duration::from_mins(1);
 /// A copy takes no longer, whatever is killed.
 const COPY_MAX: Duration = Duration::from_mins(10);
 
 fn documents() -> u64 {
     env::var("TERASLICE_TEST_DOCUMENTS").ok().and_then(|count| count.parse().ok()).unwrap_or(DOCUMENTS)
+}
+
+fn slices() -> u64 {
+    documents() / SLICE
 }
 
 /// Reads an example's job, with our number of documents.
@@ -112,21 +120,22 @@ fn the_example_copies_an_index_whole() {
     ));
 }
 
-/// Submits the copy, in slices of so many documents; returns its execution.
-fn start_copy(cluster: &Cluster, size: u64) -> String {
+/// Submits the copy; returns its execution.
+fn start_copy(cluster: &Cluster) -> String {
     let job = json!({
         "name": "reindex",
         "lifecycle": "once",
         "workers": 2,
         "assets": ["standard"],
         "apis": [
-            {"_name": "elasticsearch_reader_api", "index": "visits", "date_field_name": "created", "size": size},
+            {"_name": "elasticsearch_reader_api", "index": "visits", "date_field_name": "created", "size": SLICE},
             {"_name": "elasticsearch_sender_api", "index": "visits-copy"},
         ],
         "operations": [
             {"_op": "elasticsearch_reader", "_api_name": "elasticsearch_reader_api"},
             {"_op": "copy_field", "source": "ip", "destination": "address", "delete_source": true},
             {"_op": "set_field", "field": "copied", "value": true},
+            {"_op": "delay", "ms": DELAY.as_secs() * 1_000 / slices()},
             {"_op": "elasticsearch_bulk", "_api_name": "elasticsearch_sender_api"},
         ],
     });
@@ -148,17 +157,17 @@ fn a_cluster_with_its_state_on_the_server_copies_an_index_through_faults() {
     fill(&stage, &server);
     server.ask("PUT", "/visits-copy", Some(&index_settings()));
     let mut cluster = cluster(&server);
-    let ex_id = start_copy(&cluster, 500);
-    let total = documents() / 500;
+    let ex_id = start_copy(&cluster);
     cluster.wait("a tenth of the slices", COPY_MAX, |cluster| {
-        (processed(cluster, &ex_id) > total / 10).then_some(())
+        (processed(cluster, &ex_id) > slices() / 10).then_some(())
     });
 
     let (_, worker) = cluster.await_processes(&ex_id, "worker", 2).remove(0);
     kill(worker);
     let (_, controller) = cluster.await_processes(&ex_id, "execution_controller", 1).remove(0);
     kill(controller);
-    cluster.wait("more slices", COPY_MAX, |cluster| (processed(cluster, &ex_id) > total / 5).then_some(()));
+    cluster
+        .wait("more slices", COPY_MAX, |cluster| (processed(cluster, &ex_id) > slices() / 5).then_some(()));
     cluster.kill_master();
     cluster.start_master();
     cluster.await_nodes(1);
