@@ -144,6 +144,15 @@ pub(crate) fn own(meta: &mut ObjectMeta, owner: &ObjectMeta) {
     meta.owner_references = Some(vec![reference]);
 }
 
+/// Returns the least time to wait before the same is tried again.
+pub(crate) fn pause_after(error: &BackendError) -> Duration {
+    match error {
+        BackendError::Unavailable { retry_after, .. } => retry_after.unwrap_or_default(),
+        // Nothing of this passes by itself.
+        _ => FORBIDDEN_PAUSE,
+    }
+}
+
 /// Says that a call was not answered in time.
 pub(crate) fn silent() -> BackendError {
     let reason = format!("the Kubernetes API server did not answer within {}s", CALL_MAX.as_secs());

@@ -25,7 +25,7 @@ use serde_json::json;
 use teraslice_core::{
     backend::{
         BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, Instance, InstanceId,
-        Phase, Retire, Retired, Scope, Snapshot, StopBackend, hints, revisions::Revisions,
+        Phase, Retire, Retired, Scope, Snapshot, StopBackend, health::Trouble, hints, revisions::Revisions,
     },
     context::Context,
 };
@@ -36,7 +36,7 @@ use teraslice_model::{
     timestamp::Timestamp,
 };
 use tokio::{
-    sync::broadcast,
+    sync::{broadcast, watch},
     time::{sleep, timeout},
 };
 
@@ -123,6 +123,12 @@ impl Kubernetes {
     #[must_use]
     pub fn handle(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), term: Mutex::default() }
+    }
+
+    /// Follows what is wrong with the cluster.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.shared.observation.trouble()
     }
 
     /// Shows the pods of the cluster.

@@ -202,6 +202,12 @@ impl Cache {
         }
     }
 
+    /// Counts the pods of executions that are out of sight, and all that live.
+    pub(crate) fn lost(&self) -> (usize, usize) {
+        let live = || self.pods.iter().filter(|pod| pod.purpose.is_some() && pod.phase.is_live());
+        (live().filter(|pod| pod.phase == Phase::Lost).count(), live().count())
+    }
+
     /// Lists pods that should have been gone before `limit`, and those that are asked to go where nobody hears it.
     pub(crate) fn stuck(&self, limit: Timestamp) -> Vec<SeenPod> {
         let is_stuck = |pod: &&SeenPod| {

@@ -93,12 +93,16 @@ pub(crate) async fn lead(leases: Api<Lease>, cluster: &str, holder: String, cont
     let name = names::lease(cluster);
     let mut others: Option<(String, Instant)> = None;
     let taken = loop {
+        let mut pause = LOOK_EVERY;
         match try_take(&leases, &name, &holder, &mut others, context).await {
             Ok(Some(taken)) => break taken,
             Ok(None) => tracing::info!(lease = name, "another master leads, waiting"),
-            Err(error) => tracing::warn!(lease = name, %error, "lease not taken, trying again"),
+            Err(error) => {
+                tracing::warn!(lease = name, %error, "lease not taken, trying again");
+                pause = api::pause_after(&error).max(LOOK_EVERY);
+            }
         }
-        sleep(LOOK_EVERY).await;
+        sleep(pause).await;
     };
     let term = Term(u64::try_from(transitions(&taken)).unwrap_or_default());
     let (lost, (released, wish)) = (CancellationToken::new(), watch::channel(false));
@@ -150,9 +154,10 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self) {
+        let mut pause = RENEW_EVERY;
         loop {
             tokio::select! {
-                () = sleep(RENEW_EVERY) => {}
+                () = sleep(pause) => {}
                 changed = self.released.changed() => {
                     if changed.is_ok() {
                         self.let_go().await;
@@ -160,18 +165,23 @@ impl Keeper {
                     return;
                 }
             }
-            if !self.renew().await {
+            let Some(next) = self.renew().await else {
                 self.lost.cancel();
                 return;
-            }
+            };
+            pause = next;
         }
     }
 
-    /// Renews once; tells whether this process may still lead. While nobody can be asked it may.
-    async fn renew(&mut self) -> bool {
+    /// Renews once; returns how long to wait before the next time, or none when another leads. While nobody can be asked, this
+    /// process goes on leading.
+    async fn renew(&mut self) -> Option<Duration> {
         self.lease.spec.get_or_insert_default().renew_time = Some(now_micro());
         match write(&self.leases, &self.name, &self.lease).await {
-            Ok(renewed) => self.lease = renewed,
+            Ok(renewed) => {
+                self.lease = renewed;
+                Some(RENEW_EVERY)
+            }
             Err(error) => {
                 tracing::warn!(lease = self.name, %error, "lease not renewed, trying again");
                 match api::call(self.leases.get_opt(&self.name)).await {
@@ -179,14 +189,14 @@ impl Keeper {
                     Ok(Some(current)) => {
                         let holder = holder_of(&current).unwrap_or("nobody");
                         tracing::error!(lease = self.name, holder, "another master leads");
-                        return false;
+                        return None;
                     }
                     Ok(None) => self.lease.metadata = fresh(self.name.clone()).metadata,
                     Err(_) => {}
                 }
+                Some(api::pause_after(&error).max(RENEW_EVERY))
             }
         }
-        true
     }
 
     async fn let_go(mut self) {

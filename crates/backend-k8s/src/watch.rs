@@ -48,14 +48,14 @@ where
                     Ok(()) => Duration::ZERO,
                     Err(error) => {
                         // Lists have to do meanwhile, so they are not put off for as long as a watch may have to be.
-                        let at_least = pause_after(&error).min(PAUSE_MAX);
+                        let at_least = api::pause_after(&error).min(PAUSE_MAX);
                         take(News::Failed(error));
                         at_least
                     }
                 }
             }
             Err(error) => {
-                let at_least = pause_after(&error);
+                let at_least = api::pause_after(&error);
                 take(News::Failed(error));
                 at_least
             }
@@ -67,13 +67,6 @@ where
             sleep(pause.max(at_least)).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
-    }
-}
-
-fn pause_after(error: &BackendError) -> Duration {
-    match error {
-        BackendError::Unavailable { retry_after, .. } => retry_after.unwrap_or_default(),
-        _ => PAUSE_MAX,
     }
 }
 

@@ -11,7 +11,10 @@ use serde_json::Value;
 use teraslice_core::{
     backend::{
         BackendError, BackendEvent, BackendInfo, ClusterBackend, DesiredExecution, Instance, InstanceId,
-        Retire, Retired, Scope, Snapshot, StopBackend, hints, revisions::Revisions,
+        Retire, Retired, Scope, Snapshot, StopBackend,
+        health::{Health, Trouble},
+        hints,
+        revisions::Revisions,
     },
     context::Context,
 };
@@ -28,14 +31,7 @@ use teraslice_plugin_sdk::{
 };
 use tokio::sync::{broadcast, watch};
 
-use crate::{
-    health::{BackendHealth, Health},
-    link::Link,
-    open_error::OpenError,
-    options::PluginOptions,
-    seen::Seen,
-    translate,
-};
+use crate::{link::Link, open_error::OpenError, options::PluginOptions, seen::Seen, translate};
 
 /// Runs controllers and workers by a backend of a third party.
 ///
@@ -89,9 +85,9 @@ impl PluginBackend {
         Self { shared: Arc::clone(&self.shared), term: Mutex::default() }
     }
 
-    /// Returns how the backend does.
+    /// Follows what is wrong with the backend.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<BackendHealth> {
+    pub fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
         self.shared.health.watch()
     }
 

@@ -10,14 +10,12 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use teraslice_core::backend::BackendEvent;
+use teraslice_core::backend::{BackendEvent, health::Health};
 use teraslice_plugin_sdk::message::{ErrorObject, Event, Log, LogLevel, MESSAGE_LEN_MAX, Method};
 use tokio::{
     sync::{broadcast, oneshot},
     time::timeout,
 };
-
-use crate::health::Health;
 
 /// Calls that are under way at the most.
 const CALLS_MAX: usize = 256;

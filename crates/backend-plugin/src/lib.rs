@@ -12,7 +12,6 @@
 mod backend;
 mod connection;
 mod file;
-mod health;
 mod library;
 mod link;
 mod open_error;
@@ -23,7 +22,6 @@ mod seen;
 mod translate;
 
 pub use backend::PluginBackend;
-pub use health::{BackendHealth, Degraded};
 pub use open_error::OpenError;
 pub use options::{Dress, PluginOptions, Transport};
 pub use teraslice_plugin_sdk::message::{Description, ProcessTemplate};

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::DirBuilderExt as _, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use teraslice_core::{
-    backend::{BackendError, BackendEvent},
+    backend::{BackendError, BackendEvent, health::Health},
     context::Context,
 };
 use teraslice_model::{
@@ -22,7 +22,6 @@ use tokio::{
 
 use crate::{
     connection::{CallError, Carrier, Connection, Inbox},
-    health::Health,
     library,
     open_error::OpenError,
     options::{PluginOptions, Transport},

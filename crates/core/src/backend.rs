@@ -1,5 +1,6 @@
 //! Cluster backends: where controllers and workers run.
 
+pub mod health;
 pub mod hints;
 pub mod revisions;
 pub mod variables;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use teraslice_api::explanation::{Cause, Explanation};
 use teraslice_core::{
+    backend::health::Trouble,
     engine::{Condition, View},
     store::{ErrorQuery, Page},
 };
@@ -13,7 +14,7 @@ use teraslice_model::{
     timestamp::Timestamp,
 };
 
-use crate::{app::App, executions::workers, nodes::BackendTrouble, refusal::Refusal};
+use crate::{app::App, executions::workers, refusal::Refusal};
 
 /// Failed slices that are shown.
 const ERRORS_SHOWN: u64 = 3;
@@ -28,7 +29,7 @@ struct Scene {
     /// None where the machines are somebody else's business.
     nodes: Option<NodeCount>,
     /// What is wrong with the cluster backend.
-    trouble: Option<BackendTrouble>,
+    trouble: Option<Trouble>,
     now: Timestamp,
 }
 
@@ -141,11 +142,11 @@ fn paused() -> Finding {
 }
 
 fn unavailable(scene: &Scene) -> Option<Finding> {
-    if let Some(BackendTrouble { reason, since }) = &scene.trouble {
+    if let Some(Trouble { reason, since }) = &scene.trouble {
         let evidence = json!({"reason": reason, "since": since});
         return Some(
             Finding::new(Cause::BackendUnavailable, reason.clone(), evidence)
-                .hint("teraslice backends list tells what is wrong; the master tries again by itself"),
+                .hint("the master tries again by itself; `teraslice backends list`, on Kubernetes `teraslice k8s doctor`, tell more"),
         );
     }
     let Some(view) = &scene.view else {

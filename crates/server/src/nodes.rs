@@ -3,16 +3,7 @@
 use std::collections::BTreeMap;
 
 use teraslice_api::cluster::NodeState;
-use teraslice_model::timestamp::Timestamp;
-
-/// A cluster backend that does not do what it should.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackendTrouble {
-    /// What has happened, and what to do.
-    pub reason: String,
-    /// Since when it is so.
-    pub since: Timestamp,
-}
+use teraslice_core::backend::health::Trouble;
 
 /// Knows the nodes of the cluster.
 pub trait Nodes: Send + Sync + 'static {
@@ -25,7 +16,7 @@ pub trait Nodes: Send + Sync + 'static {
     }
 
     /// Returns what keeps the cluster backend from doing what it should.
-    fn trouble(&self) -> Option<BackendTrouble> {
+    fn trouble(&self) -> Option<Trouble> {
         None
     }
 

@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use teraslice_tests::{
-    k8s::{Fault, Installation, SearchServer, WAIT_MAX},
+    k8s::{Fault, Installation, SearchServer, WAIT_MAX, requests_of_masters},
     tell,
 };
 
@@ -120,6 +122,89 @@ fn goes_on_elsewhere_when_a_node_is_cut_off() {
     tell(&format!("a node cut off: its pods run elsewhere after {:?}", since.elapsed()));
     progress(&teraslice, &ex_id);
     drop(cut);
+    complete(&teraslice, &ex_id, &folder, records);
+}
+
+/// Returns the unique ids of the pods of an execution.
+fn pods(teraslice: &Installation, ex_id: &str) -> BTreeSet<String> {
+    let all = ["execution_controller", "worker"].map(|role| teraslice.pods(ex_id, role)).concat();
+    all.iter().map(|pod| pod["metadata"]["uid"].as_str().expect("it has an id").to_owned()).collect()
+}
+
+/// Returns what the master says of the cluster, asked past its Service: that leads nowhere while nobody vouches for its pod.
+fn health(teraslice: &Installation) -> Value {
+    let label = "app.kubernetes.io/component=master";
+    let master = teraslice.kubectl(&["get", "pods", "--selector", label, "--output", "name"]);
+    let master = master.trim().trim_start_matches("pod/");
+    let path = format!("/api/v1/namespaces/{}/pods/{master}:5678/proxy/v1/health/ready", teraslice.namespace);
+    serde_json::from_str(&teraslice.kubectl(&["get", "--raw", &path])).expect("the master answers with JSON")
+}
+
+fn await_trouble(teraslice: &Installation, what: &str) {
+    teraslice.wait(&format!("the master to tell: {what}"), Duration::from_mins(2), |it| {
+        health(it)["backend"]["reason"].as_str()?.contains(what).then_some(())
+    });
+}
+
+/// Looks on for so long: results go on being written, by the same pods.
+#[expect(clippy::disallowed_methods, reason = "nothing must happen for a time that is real")]
+fn look_on(teraslice: &Installation, ex_id: &str, folder: &Path, length: Duration) {
+    let (before, since) = (pods(teraslice, ex_id), Instant::now());
+    let written = || -> u64 {
+        let files = fs::read_dir(folder.join("done")).expect("the job writes there").flatten();
+        files.map(|file| file.metadata().map_or(0, |it| it.len())).sum()
+    };
+    let mut last = written();
+    while since.elapsed() < length {
+        std::thread::sleep(Duration::from_secs(10));
+        let now = written();
+        assert!(now > last, "nothing was written within 10 s after {:?}", since.elapsed());
+        last = now;
+        assert_eq!(pods(teraslice, ex_id), before, "after {:?}", since.elapsed());
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn leaves_everything_alone_while_no_machine_is_heard_of() {
+    let teraslice = Installation::start("dark", &[]);
+    let records = 100_000;
+    let folder = input(&teraslice, records);
+    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 500));
+    teraslice.await_pods(&ex_id, "worker", 2);
+    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 0).then_some(()));
+    let dark = ["kubelet-n1", "kubelet-n2"].map(Fault::paused);
+    await_trouble(&teraslice, "3 of 3 pods are on machines that Kubernetes does not hear of");
+    // Longer than it takes to give up the pods of one lost machine.
+    look_on(&teraslice, &ex_id, &folder, Duration::from_secs(90));
+    drop(dark);
+    teraslice.wait("all to be well again", WAIT_MAX, |it| health(it)["backend"].is_null().then_some(()));
+    complete(&teraslice, &ex_id, &folder, records);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn goes_on_and_asks_seldom_when_its_rights_are_taken_away() {
+    let teraslice = Installation::start("rights-gone", &[]);
+    let records = 100_000;
+    let folder = input(&teraslice, records);
+    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 500));
+    teraslice.await_pods(&ex_id, "worker", 2);
+    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 0).then_some(()));
+    let binding = format!("rolebinding/teraslice-all-{}", teraslice.namespace);
+    let rights = teraslice.objects(&binding);
+    teraslice.kubectl(&["delete", &binding]);
+    await_trouble(&teraslice, "forbidden");
+    look_on(&teraslice, &ex_id, &folder, Duration::from_secs(30));
+    let before = requests_of_masters();
+    look_on(&teraslice, &ex_id, &folder, Duration::from_secs(60));
+    let asked = requests_of_masters() - before;
+    tell(&format!("without rights the master asks {asked} times a minute"));
+    assert!(asked <= 10.0, "{asked} requests in a minute");
+    teraslice.apply(&json!({
+        "apiVersion": rights["apiVersion"], "kind": rights["kind"], "metadata": {"name": rights["metadata"]["name"]},
+        "subjects": rights["subjects"], "roleRef": rights["roleRef"],
+    }));
     complete(&teraslice, &ex_id, &folder, records);
 }
 

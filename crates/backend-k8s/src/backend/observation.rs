@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -13,11 +10,15 @@ use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Event};
 use kube::api::ListParams;
 use teraslice_core::{
-    backend::{BackendError, BackendEvent, hints},
+    backend::{
+        BackendError, BackendEvent,
+        health::{Health, Trouble},
+        hints,
+    },
     context::Context,
 };
 use teraslice_model::{id::ExId, timestamp::Timestamp};
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Hints;
@@ -39,8 +40,9 @@ pub(super) struct Observation {
     cache: Mutex<Cache>,
     /// When the API server was heard last.
     as_of: Mutex<Timestamp>,
-    /// Whether it was last asked in vain.
-    is_away: AtomicBool,
+    /// What is wrong with each kind of objects, and with the machines.
+    troubles: Mutex<BTreeMap<&'static str, String>>,
+    health: Health,
     hints: Hints,
     context: Context,
     objects: Objects,
@@ -57,7 +59,8 @@ impl Observation {
         let observation = Arc::new(Self {
             cache: Mutex::default(),
             as_of: Mutex::new(Timestamp::from_millis(0)),
-            is_away: AtomicBool::new(false),
+            troubles: Mutex::default(),
+            health: Health::new("kubernetes".to_owned(), context.clone()),
             hints: hints::channel(),
             context: context.clone(),
             objects: objects.clone(),
@@ -75,7 +78,7 @@ impl Observation {
             follow(objects.pods, params, move |news| tell(&pods, |it| it.hear::<SeenPod>("pods", news)))
                 .boxed(),
             follow(objects.events, warnings, move |news| tell(&events, |it| it.hear_events(news))).boxed(),
-            forget_stuck(weak()).boxed(),
+            look_after_pods(weak()).boxed(),
         ];
         for task in all {
             drop(context.spawn(stop.clone().run_until_cancelled_owned(task)));
@@ -85,6 +88,11 @@ impl Observation {
 
     pub(super) fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows what is wrong with the cluster.
+    pub(super) fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.health.watch()
     }
 
     pub(super) const fn events(&self) -> &Hints {
@@ -133,7 +141,7 @@ impl Observation {
     }
 
     /// Hears of Jobs, or of pods: also of one without an execution, such as the master's, as people see it.
-    fn hear<S: Kept>(&self, what: &str, news: News<S::Object>) {
+    fn hear<S: Kept>(&self, what: &'static str, news: News<S::Object>) {
         let changed: BTreeSet<_> = match news {
             News::All(listed) => self.take(&listed, |_: &S| true),
             News::Changed(object) => {
@@ -149,9 +157,10 @@ impl Observation {
                 cache.troubles.remove(uid);
                 seen.ex_id().into_iter().collect()
             }
-            News::Failed(error) => return self.failed(what, &error),
+            News::Failed(error) => return self.failed(what, error),
         };
         self.heard();
+        self.note(what, None);
         self.changed(changed);
     }
 
@@ -165,7 +174,7 @@ impl Observation {
             }
             News::Changed(event) => vec![event],
             News::Gone(_) => return,
-            News::Failed(error) => return self.failed("events", &error),
+            News::Failed(error) => return self.failed("events", error),
         };
         let of_ours = events.into_iter().filter_map(|event| {
             let is_ours = matches!(event.involved_object.kind.as_deref(), Some("Job" | "Pod"));
@@ -179,20 +188,39 @@ impl Observation {
         let changed: BTreeSet<_> = jobs.chain(pods).collect();
         cache.troubles.extend(news);
         drop(cache);
+        self.note("events", None);
         self.changed(changed);
     }
 
+    /// Notes that Jobs or pods were heard of.
     fn heard(&self) {
         *self.as_of.lock().unwrap_or_else(PoisonError::into_inner) = self.context.wall();
-        if self.is_away.swap(false, Ordering::Relaxed) {
+    }
+
+    fn failed(&self, what: &'static str, error: BackendError) {
+        let reason = match error {
+            BackendError::Unavailable { reason, .. } => reason,
+            other => other.to_string(),
+        };
+        self.note(what, Some(format!("{what} are not observed: {reason}")));
+    }
+
+    /// Notes what is wrong with some part of the cluster, or that nothing is any more.
+    fn note(&self, part: &'static str, wrong: Option<String>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = wrong.is_none() && troubles.contains_key(part);
+        match wrong {
+            Some(wrong) => drop(troubles.insert(part, wrong)),
+            None => drop(troubles.remove(part)),
+        }
+        match troubles.values().next() {
+            Some(wrong) => self.health.degrade(wrong),
+            None => self.health.recover(),
+        }
+        if is_over {
             // What could not be done meanwhile need not wait any longer.
             let _nobody_listens = self.hints.send(BackendEvent::Resync);
         }
-    }
-
-    fn failed(&self, what: &str, error: &BackendError) {
-        self.is_away.store(true, Ordering::Relaxed);
-        tracing::warn!(what, %error, "cluster not observed, trying again");
     }
 }
 
@@ -203,11 +231,16 @@ fn tell(observation: &Weak<Observation>, hear: impl FnOnce(&Observation)) {
     }
 }
 
-/// Deletes pods by force that should have been gone for long, or cannot hear that they should go.
-async fn forget_stuck(observation: Weak<Observation>) {
+/// Deletes pods by force that should have been gone for long, or cannot hear that they should go; tells when most pods are silent.
+async fn look_after_pods(observation: Weak<Observation>) {
     loop {
         sleep(LOOK_EVERY).await;
         let Some(observation) = observation.upgrade() else { return };
+        let (lost, live) = observation.cache().lost();
+        let most = (lost * 2 > live).then(|| {
+            format!("{lost} of {live} pods are on machines that Kubernetes does not hear of: they may go on unseen")
+        });
+        observation.note("machines", most);
         let late = i64::try_from(STUCK_AFTER.as_millis()).unwrap_or(i64::MAX);
         let limit = Timestamp::from_millis(observation.context.wall().as_millis() - late);
         let stuck = observation.cache().stuck(limit);

@@ -84,10 +84,26 @@ async fn a_master_that_reaches_nobody_goes_on_leading() {
         sleep(Duration::from_mins(10)).await;
         assert!(!first.lost().is_cancelled(), "{fault:?}");
         scene.server.heal();
+        // What is forbidden is tried again after a minute.
+        sleep(Duration::from_mins(1)).await;
         let next = scene.candidate("next");
         sleep(Duration::from_mins(1)).await;
         assert!(!first.lost().is_cancelled() && !next.is_finished(), "{fault:?}: it renews again");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn asks_seldom_for_a_lease_that_it_may_not_touch() {
+    let scene = Scene::new();
+    let leader = scene.candidate("leader").await.unwrap();
+    let waiting = scene.candidate("waiting");
+    scene.server.fail("", "", "", Fault::answer(403, "leases is forbidden"));
+    sleep(Duration::from_mins(1)).await;
+    let before = scene.server.requests("", "").len();
+    sleep(Duration::from_mins(10)).await;
+    let count = scene.server.requests("", "").len() - before;
+    assert!((20..=30).contains(&count), "{count} requests of two masters in 10 minutes");
+    assert!(!leader.lost().is_cancelled() && !waiting.is_finished());
 }
 
 #[tokio::test(start_paused = true)]

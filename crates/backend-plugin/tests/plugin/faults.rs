@@ -34,7 +34,7 @@ async fn observe(backend: &PluginBackend) -> Result<usize, String> {
 }
 
 fn degraded(backend: &PluginBackend) -> Option<String> {
-    backend.watch().borrow().degraded.as_ref().map(|degraded| degraded.reason.clone())
+    backend.trouble().borrow().as_ref().map(|trouble| trouble.reason.clone())
 }
 
 /// Observes until it works.
@@ -129,11 +129,11 @@ async fn passes_over_an_answer_that_comes_too_late() {
 #[tokio::test]
 async fn notices_an_answer_to_what_was_not_asked() {
     let backend = faulty("answers_another").connect();
-    let mut health = backend.watch();
+    let mut trouble = backend.trouble();
     let asked = observe(&backend);
     let noticed = async {
         let is_it = |reason: &str| reason.contains("answered the call 4711");
-        let noticed = health.wait_for(|health| health.degraded.as_ref().is_some_and(|it| is_it(&it.reason)));
+        let noticed = trouble.wait_for(|trouble| trouble.as_ref().is_some_and(|it| is_it(&it.reason)));
         noticed.await.map(drop)
     };
     let (asked, noticed) = tokio::join!(asked, timeout(PATIENCE, noticed));

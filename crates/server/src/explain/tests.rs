@@ -48,7 +48,7 @@ fn nodes(scene: &mut Scene) -> &mut NodeCount {
 fn tells_of_a_degraded_backend_before_anything_else() {
     let found = with(Status::Running, |it| {
         let since = Timestamp::from_millis(5_000);
-        it.trouble = Some(BackendTrouble { reason: "the library is missing".to_owned(), since });
+        it.trouble = Some(Trouble { reason: "the library is missing".to_owned(), since });
         it.view = None;
     });
     assert_eq!((found.cause, &*found.message), (Cause::BackendUnavailable, "the library is missing"));

@@ -105,6 +105,44 @@ async fn asks_once_a_minute_when_it_may_do_nothing() {
     tokio::time::sleep(Duration::from_mins(10)).await;
     let count = scene.server.requests("", "").len() - before;
     assert!(count <= 30, "{count} requests for three kinds in 10 minutes");
+    let trouble = |scene: &Scene| scene.backend.trouble().borrow().as_ref().map(|it| it.reason.clone());
+    let told = trouble(&scene).expect("it tells");
+    assert!(told.contains("not observed") && told.contains("pods is forbidden"), "{told}");
+    scene.server.heal();
+    until("it is well again", async || trouble(&scene).is_none()).await;
+}
+
+/// Takes back, as whoever watches over machines does, that pods are ready.
+fn silence(scene: &Scene, is_silent: impl Fn(&Value) -> bool) {
+    scene.server.objects(|objects| {
+        for pod in objects.all("pods") {
+            let ready = if is_silent(&pod) { "False" } else { "True" };
+            objects.change("pods", pod["metadata"]["name"].as_str().unwrap(), |pod| {
+                pod["status"]["conditions"] =
+                    json!([{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": "True"}]);
+            });
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaves_pods_alone_when_every_machine_is_silent_and_says_so() {
+    let mut scene = Scene::new().await;
+    scene.run().await;
+    let trouble = |scene: &Scene| scene.backend.trouble().borrow().as_ref().map(|it| it.reason.clone());
+    let first = scene.server.objects(|objects| objects.all("pods")).remove(0);
+    silence(&scene, |pod| pod["metadata"]["name"] == first["metadata"]["name"]);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!((scene.count(&Phase::Lost).await, trouble(&scene)), (1, None), "one is no more than a loss");
+    silence(&scene, |_| true);
+    until("it is told", async || trouble(&scene).is_some()).await;
+    assert!(trouble(&scene).unwrap().starts_with("4 of 4 pods are on machines"), "{:?}", trouble(&scene));
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!(scene.count(&Phase::Lost).await, 4);
+    assert!(scene.server.requests("DELETE", "").is_empty(), "they may all be at work");
+    silence(&scene, |_| false);
+    until("it is well again", async || trouble(&scene).is_none()).await;
+    assert_eq!(scene.count(&Phase::Running).await, 4);
 }
 
 fn failed_create(job: &Value, message: &str) -> Value {

@@ -11,6 +11,7 @@ use teraslice_backend_plugin::{PluginBackend, PluginOptions, ProcessTemplate};
 use teraslice_core::{
     backend::{
         ClusterBackend, DesiredExecution, Instance, Role,
+        health::Trouble,
         variables::{
             CLUSTER, EX_ID, GENERATION, INCARNATION, JOB_ID, MASTER, NODE_TYPE, RUN_DIRECTORY, TOKEN,
         },
@@ -22,7 +23,6 @@ use teraslice_rpc::{
     introduce::{Introduction, Stranger},
     secret::ClusterKey,
 };
-use teraslice_server::nodes::BackendTrouble;
 
 use super::dress::Dress;
 use crate::config::{BackendConfig, Config};
@@ -148,9 +148,8 @@ impl teraslice_server::nodes::Nodes for PluginOfMaster {
         false
     }
 
-    fn trouble(&self) -> Option<BackendTrouble> {
-        let degraded = self.0.watch().borrow().degraded.clone()?;
-        Some(BackendTrouble { reason: degraded.reason, since: degraded.since })
+    fn trouble(&self) -> Option<Trouble> {
+        self.0.trouble().borrow().clone()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use teraslice_api::cluster::{NodeState, Process, WorkerName};
 use teraslice_backend_k8s::{Kubernetes, PodView};
+use teraslice_core::backend::health::Trouble;
 
 /// Shows the pods that run, and the machines that they run on.
 pub(super) struct PodsOfMaster {
@@ -23,6 +24,10 @@ impl teraslice_server::nodes::Nodes for PodsOfMaster {
 
     fn are_ours(&self) -> bool {
         false
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.pods.trouble().borrow().clone()
     }
 }
 
