@@ -12,7 +12,7 @@ SEEDS ?= 100
 # What `make test-store` runs.
 STORE_CASES ?= cluster faults golden scenarios
 
-.PHONY: help build assets demo test test-store test-k8s sim bench fuzz lint docs
+.PHONY: help build assets demo test test-store test-backend test-k8s sim bench fuzz lint docs
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,10 @@ endif
 
 test-store: build ## runs the cases of clusters with state on the search server TERASLICE_TEST_STORE
 	TERASLICE_TEST_STORE=$(TERASLICE_TEST_STORE) cargo test --release --workspace $(STORE_CASES:%=--test %) -- --test-threads 1
+
+test-backend: build ## runs the cases of clusters on the example backend TERASLICE_TEST_BACKEND, library or python
+	TERASLICE_TEST_BACKEND=$(TERASLICE_TEST_BACKEND) cargo test --release --workspace --test cluster --test faults \
+		--test scenarios -- --test-threads 1
 
 test-k8s: build ## runs the cases that need a Kubernetes cluster, in one that the scripts of the folder TERASLICE_KUBE start
 	tests/k8s/run.sh $(TERASLICE_KUBE) $(TERASLICE) cargo test --release --workspace --test conformance --test k8s \

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     Stage,
     api::{self, Answer, answer, config_of_agent},
-    binary,
+    backends, binary,
     clock::Clock,
     elastic, kill,
     network::Network,
@@ -66,6 +66,22 @@ impl Default for ClusterOptions {
     }
 }
 
+impl ClusterOptions {
+    /// Puts a cluster that names no backend on that of `TERASLICE_TEST_BACKEND`, in place of nodes.
+    fn on_chosen_backend(mut self) -> Self {
+        if let Some(Value::Object(keys)) = backends::chosen().filter(|_| !self.is_foreign()) {
+            (self.nodes, self.has_master_node) = (0, false);
+            self.config.as_object_mut().expect("the configuration is an object").extend(keys);
+        }
+        self
+    }
+
+    /// Tells whether a backend of a third party starts what runs, and there are no nodes.
+    fn is_foreign(&self) -> bool {
+        self.config.get("cluster_manager_type").is_some()
+    }
+}
+
 /// A running cluster. Every process of it ends with this.
 #[derive(Debug)]
 pub struct Cluster {
@@ -94,7 +110,7 @@ impl Cluster {
     /// When something does not start.
     #[must_use]
     pub fn start(options: ClusterOptions) -> Self {
-        let mut cluster = Self::prepare(options);
+        let mut cluster = Self::prepare(options.on_chosen_backend());
         cluster.start_master();
         for node in 0..cluster.options.nodes {
             cluster.start_node(node);
@@ -109,7 +125,8 @@ impl Cluster {
     ///
     /// When something does not start.
     #[must_use]
-    pub fn start_encrypted(mut options: ClusterOptions) -> Self {
+    pub fn start_encrypted(options: ClusterOptions) -> Self {
+        let mut options = options.on_chosen_backend();
         let nodes = std::mem::take(&mut options.nodes);
         let mut cluster = Self::prepare(options);
         cluster.scheme = "https";
@@ -138,7 +155,8 @@ impl Cluster {
     ///
     /// When something does not start.
     #[must_use]
-    pub fn start_with_token(mut options: ClusterOptions) -> Self {
+    pub fn start_with_token(options: ClusterOptions) -> Self {
+        let mut options = options.on_chosen_backend();
         let nodes = std::mem::take(&mut options.nodes);
         let mut cluster = Self::prepare(options);
         cluster.start_master();
@@ -158,7 +176,7 @@ impl Cluster {
     /// When something does not start.
     #[must_use]
     pub fn start_on_small_disk(options: ClusterOptions) -> Option<Self> {
-        let mut cluster = Self::prepare(options);
+        let mut cluster = Self::prepare(options.on_chosen_backend());
         let disk = cluster.stage.path("master/state");
         fs::create_dir_all(&disk).expect("the folder of a test can be written");
         let mounted =
@@ -369,12 +387,15 @@ impl Cluster {
         self.nodes[node] = Some(child);
     }
 
-    /// Waits until so many nodes are connected.
+    /// Waits until so many nodes are connected, where there are any.
     ///
     /// # Panics
     ///
     /// When they are not.
     pub fn await_nodes(&self, count: usize) {
+        if self.options.is_foreign() {
+            return;
+        }
         self.wait(&format!("{count} nodes"), WAIT_MAX, |cluster| {
             let state = cluster.get("/cluster/state");
             let connected = state.as_object()?.values().filter(|node| node["state"] == "connected").count();
@@ -502,6 +523,12 @@ impl Cluster {
     /// When the answer is no state of a cluster.
     #[must_use]
     pub fn processes(&self, ex_id: &str, role: &str) -> Vec<(String, u32)> {
+        if self.options.is_foreign() {
+            // The backend does not say which processes they are.
+            let marks = [format!("TERASLICE_EX_ID={ex_id}"), format!("NODE_TYPE={role}")];
+            let is_meant = |pid: &u32| marks.iter().all(|mark| has_variable(*pid, |it| it == mark));
+            return self.started().into_iter().filter(is_meant).map(|pid| ("mine".to_owned(), pid)).collect();
+        }
         let state = self.get("/cluster/state");
         let nodes = state.as_object().expect("the state is an object by node").iter();
         let all = nodes.flat_map(|(name, node)| {
@@ -542,11 +569,7 @@ impl Cluster {
         let mark = format!("TERASLICE_CLUSTER={}", self.name);
         let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
         let numbers = numbers.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
-        let is_ours = |pid: &u32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes()))
-        };
-        numbers.filter(is_ours).collect()
+        numbers.filter(|pid| has_variable(*pid, |it| it.starts_with(&mark))).collect()
     }
 
     /// Waits for something, with a limit.
@@ -601,6 +624,12 @@ impl Drop for Cluster {
             let _unmounted = Command::new("umount").arg("-l").arg(disk).output();
         }
     }
+}
+
+/// Tells whether a process was started with such a variable, `NAME=VALUE`.
+fn has_variable(pid: u32, is_meant: impl Fn(&str) -> bool) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| is_meant(&String::from_utf8_lossy(variable)))
 }
 
 fn terminate(child: Child) -> Option<i32> {

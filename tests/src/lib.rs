@@ -1,6 +1,7 @@
 //! What whole-system cases share: a folder of their own, and the built binary.
 
 pub mod api;
+pub mod backends;
 pub mod clock;
 pub mod cluster;
 pub mod elastic;

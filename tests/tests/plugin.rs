@@ -1,10 +1,12 @@
 //! Clusters whose controllers and workers are started by backends of third parties.
 
-use std::{env, fs, path::PathBuf, process::Command, time::Duration};
+use std::{env, fs, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_tests::{
-    Ended, Stage, balanced, binary,
+    Ended, Stage,
+    backends::{config, library, python},
+    balanced, binary,
     cluster::{Cluster, ClusterOptions, WAIT_MAX},
     finish, flights,
     ledger::LedgerJob,
@@ -14,19 +16,8 @@ use teraslice_tests::{
 /// Blocks of the page are followed within this.
 const PAGE_MAX: Duration = Duration::from_mins(5);
 
-/// Returns the example in Rust: built for this package, beside the test.
-fn library() -> PathBuf {
-    let test = env::current_exe().expect("a test knows its own path");
-    test.parent().expect("tests lie in a folder").join("libfork_exec_backend.so")
-}
-
-fn python() -> PathBuf {
-    root().join("examples/backends/python/fork_exec.py")
-}
-
 fn options(backend: &Value) -> ClusterOptions {
-    let config = json!({"cluster_manager_type": "mine", "cluster_backends": {"mine": backend}});
-    ClusterOptions { nodes: 0, config, ..ClusterOptions::default() }
+    ClusterOptions { nodes: 0, config: config(backend), ..ClusterOptions::default() }
 }
 
 fn runs_a_job(backend: &Value) {

@@ -92,8 +92,6 @@ pub struct Patience {
     pub pause_max: Duration,
     /// Processes that are asked to leave are killed after this (default 30 s).
     pub drain_grace: Duration,
-    /// A controller that is stopping by itself is told to leave after this (default 60 s).
-    pub stop_max: Duration,
     /// A controller whose start something is in the way of for so long fails its execution (default never).
     pub start_max: Option<Duration>,
 }
@@ -108,7 +106,6 @@ impl Default for Patience {
             pause_min: Duration::from_secs(1),
             pause_max: Duration::from_secs(60),
             drain_grace: Duration::from_secs(30),
-            stop_max: Duration::from_secs(60),
             start_max: None,
         }
     }

@@ -245,6 +245,21 @@ async fn lets_work_go_on_when_it_detaches_and_goes_on_with_it_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ends_what_runs_even_when_it_is_asked_before_its_term_has_begun() {
+    let mut bench = Bench::new(&[Act::Run]);
+    let (handle, engine) = bench.start();
+    let mut views = handle.submit(execution(1, Status::Pending)).await.unwrap();
+    view(&mut views, |view| view.workers_live == 2).await;
+    drop(handle);
+    engine.await.unwrap().unwrap();
+    bench.options.term = Term(2);
+    let (handle, engine) = bench.start();
+    handle.shutdown(StopBackend::Terminate).await;
+    engine.await.unwrap().unwrap();
+    assert_eq!(bench.live().await, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn ends_when_there_is_a_newer_leader() {
     let bench = Bench::new(&[Act::Run]);
     let (handle, engine) = bench.start();

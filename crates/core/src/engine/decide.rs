@@ -90,12 +90,6 @@ fn stop(scene: &Scene<'_>) -> Vec<Action> {
     if scene.execution.status != Status::Stopping {
         return vec![Action::Move(Status::Stopping)];
     }
-    // A controller that was told by somebody else finishes by itself.
-    let waited = scene.history.stopping_since.map_or(Duration::ZERO, |since| between(since, scene.now));
-    if is_live(scene, Role::Controller, 0) && !scene.wanted.is_stop_asked && waited < scene.patience.stop_max
-    {
-        return vec![Action::Wait((scene.patience.stop_max - waited).min(LOOK_EVERY))];
-    }
     let how = Retire::Drain { grace: scene.patience.drain_grace };
     vec![Action::Retire { upto: scene.execution.generation, how }]
 }

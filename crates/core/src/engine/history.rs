@@ -23,8 +23,6 @@ pub(super) struct History {
     workers: Falls,
     /// Why the controller has not started, and since when something is in the way.
     waiting: Option<(Timestamp, String)>,
-    /// Since when it is stopping, so that a controller gets its time to do so.
-    pub(super) stopping_since: Option<Timestamp>,
     /// What the backend has accepted last.
     pub(super) applied: Option<Wish>,
     /// The revision of that.

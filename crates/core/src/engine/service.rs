@@ -26,7 +26,7 @@ use super::{
     step::{Failure, Next, Subject, Surroundings},
     sweep::{Suspects, Swept},
 };
-use crate::backend::{BackendEvent, ClusterBackend, Retire, Retired, Scope, StopBackend};
+use crate::backend::{BackendError, BackendEvent, ClusterBackend, Retire, Retired, Scope, StopBackend};
 
 /// After its end, the stream of a backend's events is opened again after so long.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
@@ -346,15 +346,25 @@ impl<B: ClusterBackend> Service<B> {
     /// Ends: with `Terminate` everything leaves first.
     async fn shut_down(mut self, how: StopBackend) -> Result<(), EngineError> {
         self.work.clear();
+        let grace = self.around.options.patience.drain_grace;
         // What runs is not this engine's before its term has begun.
-        let how = if self.is_adopted { how } else { StopBackend::Detach };
-        if how == StopBackend::Terminate {
-            let grace = self.around.options.patience.drain_grace;
-            if timeout(grace + Duration::from_secs(1), self.drain(grace)).await.is_err() {
-                tracing::warn!("not everything has left in time, ending it");
-            }
+        if how == StopBackend::Terminate
+            && !self.is_adopted
+            && let Ok(adopted) = timeout(grace, self.adopt(Duration::ZERO)).await
+        {
+            self.finish(adopted)?;
         }
-        self.around.backend.stop(how).await.map_err(EngineError::Stop)
+        let how = if self.is_adopted { how } else { StopBackend::Detach };
+        if how == StopBackend::Terminate
+            && timeout(grace + Duration::from_secs(1), self.drain(grace)).await.is_err()
+        {
+            tracing::warn!("not everything has left in time, ending it");
+        }
+        match self.around.backend.stop(how).await {
+            // It has never led.
+            Err(BackendError::Fenced { .. }) if !self.is_adopted => Ok(()),
+            stopped => stopped.map_err(EngineError::Stop),
+        }
     }
 
     async fn drain(&mut self, grace: Duration) {

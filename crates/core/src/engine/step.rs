@@ -180,9 +180,6 @@ impl<B: ClusterBackend> Surroundings<B> {
     ) -> Result<Next, Failure> {
         let (now, patience) = (self.context.wall(), &self.options.patience);
         subject.history.note(now, execution.generation, observed, patience);
-        if execution.status == Status::Stopping {
-            subject.history.stopping_since.get_or_insert(now);
-        }
         let wanted =
             Wanted { workers: subject.workers_wanted(execution), is_stop_asked: subject.is_stop_asked };
         let history = &subject.history;

@@ -305,7 +305,6 @@ fn engine_options(
         None => next_term(state_directory)?,
     };
     options.patience.drain_grace = config.shutdown_timeout;
-    options.patience.stop_max = config.shutdown_timeout;
     options.patience.start_max = config.start_timeout;
     Ok(options)
 }
