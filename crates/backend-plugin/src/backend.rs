@@ -38,7 +38,7 @@ use crate::{link::Link, open_error::OpenError, options::PluginOptions, seen::See
 /// # Guarantees
 ///
 /// - No call takes longer than [`PluginOptions::call_max`], whatever the plugin does; one that fails because of the plugin is
-///   [`BackendError::Unavailable`], and shows in [`watch`](Self::watch).
+///   [`BackendError::Unavailable`], and shows in [`trouble`](Self::trouble).
 /// - A backend that cannot be opened is tried again with every call, after a pause that grows. So is a process that has ended.
 /// - Terms are kept in the state directory, so that an earlier one is refused before the plugin is asked.
 ///

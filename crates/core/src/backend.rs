@@ -228,6 +228,21 @@ impl ExitReason {
     pub const INTERRUPTED: Self = Self::Code(75);
 }
 
+/// How it ended, to be read after "it ended".
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => f.write_str("without an error, although its execution had not ended"),
+            Self::Code(101) => f.write_str("with a panic (exit code 101)"),
+            Self::Code(code) => write!(f, "with exit code {code}"),
+            Self::Signal(signal) => write!(f, "by signal {signal}"),
+            Self::OutOfMemory => f.write_str("for lack of memory"),
+            Self::NotStarted(reason) => write!(f, "before it had started: {reason}"),
+            Self::Unknown => f.write_str("for an unknown reason"),
+        }
+    }
+}
+
 /// What exists, as of a moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Snapshot {

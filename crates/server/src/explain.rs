@@ -173,7 +173,8 @@ fn controller(scene: &Scene) -> Option<Finding> {
     });
     if let Some((exits, last)) = failing {
         let evidence = json!({"exits": exits, "last": last});
-        let message = format!("the controller has ended too early {exits} times in a row");
+        let message =
+            format!("the controller has ended too early {exits} times in a row, the last time {last}");
         return Some(
             Finding::new(Cause::ControllerFailing, message, evidence)
                 .hint("look at the log of the controller; after some tries the execution fails"),
@@ -221,7 +222,8 @@ fn worker(scene: &Scene) -> Option<Finding> {
     }
     if let Some((rounds, last)) = failing {
         let evidence = json!({"rounds": rounds, "last": last, "workers_wanted": view.workers_wanted});
-        let message = format!("workers end soon after they start, {rounds} times in a row");
+        let message =
+            format!("workers end soon after they start, {rounds} times in a row, the last one {last}");
         return Some(
             Finding::new(Cause::WorkersFailing, message, evidence)
                 .hint("look at the log of a worker: its memory limit or an operation may be the cause"),

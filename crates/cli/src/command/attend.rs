@@ -3,7 +3,6 @@
 use std::{process, time::Duration};
 
 use teraslice_core::{
-    backend::ExitReason,
     context::Context,
     engine::Condition,
     execution::{ControllerError, ExecutionEnd},
@@ -108,24 +107,13 @@ impl Troubles {
 fn describe(condition: &Condition) -> String {
     match condition {
         Condition::ControllerFailing { exits, last } => {
-            format!("the controller has ended {exits} times too early, the last time with {}", reason(last))
+            format!("the controller has ended too early {exits} times in a row, the last time {last}")
         }
         Condition::WorkersFailing { last, .. } => {
-            format!("workers end soon after they start, the last one with {}", reason(last))
+            format!("workers end soon after they start, the last one {last}")
         }
         Condition::Waiting(reason) => format!("waiting: {reason}"),
         Condition::Unavailable(reason) => format!("trying again: {reason}"),
-    }
-}
-
-fn reason(exit: &ExitReason) -> String {
-    match exit {
-        ExitReason::Completed => "nothing left to do".to_owned(),
-        ExitReason::Code(code) => format!("exit code {code}"),
-        ExitReason::Signal(signal) => format!("signal {signal}"),
-        ExitReason::OutOfMemory => "lack of memory".to_owned(),
-        ExitReason::NotStarted(reason) => format!("a failed start: {reason}"),
-        ExitReason::Unknown => "an unknown cause".to_owned(),
     }
 }
 

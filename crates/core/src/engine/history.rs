@@ -168,8 +168,7 @@ impl History {
             }
             _ if self.controller.count > patience.controller_restarts_max => Some(format!(
                 "the execution controller ended {} times in a row, last {}",
-                self.controller.count,
-                describe(last)
+                self.controller.count, last
             )),
             _ => None,
         }
@@ -235,18 +234,6 @@ pub(super) fn later(from: Timestamp, after: Duration) -> Timestamp {
 pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
     let millis = to.as_millis().saturating_sub(from.as_millis());
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
-}
-
-fn describe(reason: &ExitReason) -> String {
-    match reason {
-        ExitReason::Completed => "without an error, although its execution had not ended".to_owned(),
-        ExitReason::Code(101) => "with a panic (exit code 101)".to_owned(),
-        ExitReason::Code(code) => format!("with exit code {code}"),
-        ExitReason::Signal(signal) => format!("by signal {signal}"),
-        ExitReason::OutOfMemory => "for lack of memory".to_owned(),
-        ExitReason::NotStarted(reason) => format!("before it had started: {reason}"),
-        ExitReason::Unknown => "for an unknown reason".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -136,6 +136,21 @@ fn says_why_an_execution_failed() {
 }
 
 #[test]
+fn says_how_workers_end() {
+    let found = with(Status::Running, |it| {
+        let stats = it.stats.as_mut().unwrap();
+        (stats.workers_available, stats.workers_active) = (0, 0);
+        let last = ExitReason::OutOfMemory;
+        view(it).conditions = vec![Condition::WorkersFailing { rounds: 4, last }];
+    });
+    assert!(
+        found.message.ends_with("4 times in a row, the last one for lack of memory"),
+        "{}",
+        found.message
+    );
+}
+
+#[test]
 fn shows_the_rate_of_one_that_goes_on() {
     let found = with(Status::Running, |_| ());
     assert_eq!(found.evidence["slices_per_second"], 5.0);
