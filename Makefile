@@ -48,7 +48,7 @@ test-k8s: build ## runs the cases that need a Kubernetes cluster, in one that th
 		-- --ignored --test-threads 1 $(K8S_ARGUMENTS)
 
 sim: build ## simulates clusters under SEEDS new seeds (100) of every scenario
-	for scenario in cluster calm crowded failover leaving alone; do \
+	for scenario in cluster calm crowded failover leaving alone held; do \
 		$(TERASLICE) sim --scenario $$scenario --seed $$(date +%s)000 --seeds $(SEEDS) || exit 1; \
 	done
 

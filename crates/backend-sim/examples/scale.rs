@@ -129,7 +129,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn work(number: u32, workers: u32, slices: u64) -> Work {
     let reader = SimReaderConfig { slices, bad_every: 0, flaky_every: 0 };
-    Work { number, after: Duration::ZERO, workers, slicers: 1, reader, scale: None, stop: None }
+    Work { number, after: Duration::ZERO, workers, slicers: 1, reader, scale: None, stop: None, hold: None }
 }
 
 fn execution(work: &Work, context: &Context) -> Execution {

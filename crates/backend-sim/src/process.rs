@@ -1,17 +1,25 @@
 //! What runs on simulated nodes: the real controllers and workers.
 
-use std::{future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use teraslice_core::{
     backend::{ExitReason, Role},
     context::Context,
-    execution::{Controller, ControllerError, ControllerOptions},
+    execution::{Controller, ControllerError, ControllerHandle, ControllerOptions},
     plan::Plan,
     registry::Registry,
     store::StateStore,
     worker::{Worker, WorkerEnd, WorkerOptions},
 };
-use teraslice_model::{id::WorkerId, job::RawJob};
+use teraslice_model::{
+    id::{ExId, WorkerId},
+    job::RawJob,
+};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +42,25 @@ const BAD_JOB: i32 = 64;
 const STATE: i32 = 74;
 const FENCED: i32 = 76;
 
+/// All controllers that were started. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Controllers(Arc<Mutex<BTreeMap<ExId, Vec<ControllerHandle>>>>);
+
+impl Controllers {
+    /// Returns those of an execution, the last one first; most have ended.
+    pub(crate) fn of(&self, ex_id: ExId) -> Vec<ControllerHandle> {
+        self.lock().get(&ex_id).into_iter().flatten().rev().cloned().collect()
+    }
+
+    fn add(&self, ex_id: ExId, handle: ControllerHandle) {
+        self.lock().entry(ex_id).or_default().push(handle);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ExId, Vec<ControllerHandle>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What processes are made of. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Parts {
@@ -42,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) sink: SimSink,
     pub(crate) limits: PatienceOfProcesses,
     pub(crate) sabotage: Sabotage,
+    pub(crate) controllers: Controllers,
 }
 
 impl Parts {
@@ -89,6 +117,7 @@ impl Parts {
         let link = Box::new(self.network.listen(key.ex_id, at));
         let store: Arc<dyn StateStore> = self.store.seen_from(at, life);
         let (controller, handle) = Controller::new(options, context, store, plan, link);
+        self.controllers.add(key.ex_id, handle.clone());
         let run = controller.run();
         tokio::pin!(run);
         let ended = tokio::select! {

@@ -20,7 +20,7 @@ use crate::{
 const SLOTS_MIN: u32 = 2;
 
 /// The scenarios that can be asked for by name, and what each is about.
-pub const NAMES: [(&str, &str); 6] = [
+pub const NAMES: [(&str, &str); 7] = [
     ("cluster", "5 nodes, 3 executions, every kind of fault"),
     ("calm", "5 nodes, 3 executions, no faults"),
     ("crowded", "2 small nodes, 6 executions that wait for slots, every kind of fault"),
@@ -30,6 +30,7 @@ pub const NAMES: [(&str, &str); 6] = [
     ),
     ("leaving", "5 nodes, 3 executions; nodes leave in order: no execution fails of it"),
     ("alone", "1 node, 1 execution, every kind of fault"),
+    ("held", "5 nodes, 3 executions, every kind of fault; users hold executions back for a while"),
 ];
 
 /// What a run is made of.
@@ -117,6 +118,8 @@ pub struct Work {
     pub scale: Option<(Duration, u32)>,
     /// When a user stops it.
     pub stop: Option<Duration>,
+    /// When a user holds it back, and when they let it go on.
+    pub hold: Option<(Duration, Duration)>,
 }
 
 impl Scenario {
@@ -125,7 +128,7 @@ impl Scenario {
     pub fn draw(name: &str, context: &Context) -> Option<Self> {
         let drawn = Faults::draw(context);
         let (faults, nodes, executions, promise) = match name {
-            "cluster" => (drawn, 5, 3, Promise::End),
+            "cluster" | "held" => (drawn, 5, 3, Promise::End),
             "calm" => (Faults::none(), 5, 3, Promise::Undisturbed),
             "crowded" => (drawn, 2, 6, Promise::End),
             "failover" => (drawn.of_the_master(), 5, 3, Promise::Undisturbed),
@@ -151,6 +154,7 @@ impl Scenario {
         let executions = (1..=executions).map(|number| Work::draw(number, until, context));
         let executions =
             executions.map(|work| if promise == Promise::Undisturbed { work.left_alone() } else { work });
+        let executions = executions.map(|work| if name == "held" { work.held(until, context) } else { work });
         let executions = executions.collect();
         let slots = if name == "crowded" { 2 } else { 4 };
         let nodes = (1..=nodes).map(|number| {
@@ -178,12 +182,22 @@ impl Work {
             },
             scale: (random.u32(..3) == 0).then(|| (later, random.u32(1..=6))),
             stop: (random.u32(..6) == 0).then_some(latest),
+            hold: None,
         })
     }
 
     /// Returns the same, without users that want something else later.
     fn left_alone(self) -> Self {
         Self { scale: None, stop: None, ..self }
+    }
+
+    /// Returns the same with more slices, and a user that holds them back for a while.
+    fn held(mut self, until: Duration, context: &Context) -> Self {
+        let moment = || until.mul_f64(context.random(|random| random.f64()));
+        let (one, other) = (moment(), moment());
+        self.hold = Some((one.min(other), one.max(other)));
+        self.reader.slices *= 4;
+        self
     }
 
     /// Returns the id of the execution.

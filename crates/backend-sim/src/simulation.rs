@@ -18,7 +18,6 @@ use teraslice_model::{
 };
 use teraslice_store::MemoryStore;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     laws::Laws,
@@ -26,14 +25,14 @@ use crate::{
     network::Network,
     node::{Launch, SimNode},
     operations::{Output, SimSink},
-    process::Parts,
+    process::{Controllers, Parts},
     scenario::{BackendLife, Scenario},
     store::FaultyStore,
     storm::Storm,
     switchboard::Switchboard,
     trace::{Keep, Short, Trace},
     users::User,
-    weather::{Place, Weather},
+    weather::Weather,
     witness::Witness,
 };
 
@@ -157,6 +156,7 @@ struct World {
     output: Output,
     nodes: Vec<SimNode>,
     masters: Arc<Mutex<Masters>>,
+    controllers: Controllers,
     switchboard: Switchboard,
     /// Where backends keep what they remember, until the end of the run.
     _memory: Option<TempDir>,
@@ -169,13 +169,14 @@ impl World {
         let witness = Witness::new(trace.clone());
         let inner: Arc<dyn StateStore> = Arc::new(MemoryStore::new(context.clone()));
         let store = FaultyStore::new(Arc::clone(&inner), weather.clone(), witness.clone(), scenario.sabotage);
-        let output = Output::default();
+        let (output, controllers) = (Output::default(), Controllers::default());
         let parts = Parts {
             store: store.clone(),
             network: Network::new(context.clone(), weather.clone()),
             sink: SimSink { output: Arc::clone(&output), sabotage: scenario.sabotage },
             limits: scenario.limits,
             sabotage: scenario.sabotage,
+            controllers: controllers.clone(),
         };
         let launch: Launch = Arc::new(move |start, stop| parts.clone().launch(start, stop).boxed());
         let node = |size| {
@@ -213,6 +214,7 @@ impl World {
             output,
             nodes,
             masters,
+            controllers,
             switchboard,
             _memory: memory,
         }
@@ -228,8 +230,9 @@ impl World {
             let user = User {
                 context: self.context.clone(),
                 trace: self.trace.clone(),
-                store: self.store.seen_from(Place::Master, CancellationToken::new()),
+                store: self.store.clone(),
                 masters: Arc::clone(&self.masters),
+                controllers: self.controllers.clone(),
                 work,
             };
             drop(self.context.spawn(user.run()));

@@ -1,4 +1,4 @@
-//! Users: submit executions, change how many workers they want, stop what they have started; and insist.
+//! Users: submit executions, change how many workers they want, hold back and stop what they have started; and insist.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,11 +16,15 @@ use teraslice_model::{
     status::Status,
 };
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     master::Masters,
+    process::Controllers,
     scenario::Work,
+    store::FaultyStore,
     trace::{Short, Trace},
+    weather::Place,
 };
 
 /// A user tries again after this.
@@ -28,12 +32,13 @@ const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// A user waits this long for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// The user of one execution. Talks to the store through the master.
+/// The user of one execution.
 pub(crate) struct User {
     pub(crate) context: Context,
     pub(crate) trace: Trace,
-    pub(crate) store: Arc<dyn StateStore>,
+    pub(crate) store: FaultyStore,
     pub(crate) masters: Arc<Mutex<Masters>>,
+    pub(crate) controllers: Controllers,
     pub(crate) work: Work,
 }
 
@@ -46,6 +51,9 @@ impl User {
         let mut wishes: Vec<(Duration, Wish)> = Vec::new();
         wishes.extend(self.work.scale.map(|(at, workers)| (at, Wish::Scale(workers))));
         wishes.extend(self.work.stop.map(|at| (at, Wish::Stop)));
+        if let Some((from, to)) = self.work.hold {
+            wishes.extend([(from, Wish::Hold(true)), (to, Wish::Hold(false))]);
+        }
         wishes.sort_by_key(|(at, _)| *at);
         for (at, wish) in wishes {
             self.wish(start + at, wish).await;
@@ -54,8 +62,10 @@ impl User {
 
     async fn wish(&self, at: Instant, wish: Wish) {
         sleep_until(at).await;
-        self.trace.note(format_args!("user: {} {wish:?}", Short(self.work.ex_id())));
+        let name = Short(self.work.ex_id());
+        self.trace.note(format_args!("user: {name} {wish:?}"));
         self.insist(wish).await;
+        self.trace.note(format_args!("user: {name} {wish:?} is done"));
     }
 
     /// Tries until it is done.
@@ -78,8 +88,14 @@ impl User {
         match wish {
             Wish::Submit => self.submit(engine).await,
             Wish::Scale(workers) => self.scale(engine, workers).await,
+            Wish::Hold(is_held) => self.hold(is_held).await,
             Wish::Stop => self.stop(engine).await,
         }
+    }
+
+    /// Returns the store as the master sees it that a request has come to: a write that is its last is not the user's.
+    fn store(&self) -> Arc<dyn StateStore> {
+        self.store.seen_from(Place::Master, CancellationToken::new())
     }
 
     async fn submit(&self, engine: &EngineHandle) -> Result<(), CommandError> {
@@ -93,7 +109,7 @@ impl User {
     async fn scale(&self, engine: &EngineHandle, workers: u32) -> Result<(), CommandError> {
         let ex_id = self.work.ex_id();
         let update = ExecutionUpdate { workers_wanted: Some(workers), ..ExecutionUpdate::default() };
-        let updated = self.store.update_execution(ex_id, update).await;
+        let updated = self.store().update_execution(ex_id, update).await;
         updated.map_err(|source| CommandError::Store { ex_id, source })?;
         match engine.scale(ex_id, workers).await {
             // It has ended, or is taken up with what is stored.
@@ -102,10 +118,27 @@ impl User {
         }
     }
 
+    /// Tells the controller, as the master does.
+    async fn hold(&self, is_held: bool) -> Result<(), CommandError> {
+        let ex_id = self.work.ex_id();
+        let found = self.store().execution(ex_id).await;
+        let found = found.map_err(|source| CommandError::Store { ex_id, source })?;
+        if found.is_some_and(|found| found.status.is_terminal() || found.status == Status::Stopping) {
+            return Ok(());
+        }
+        for controller in self.controllers.of(ex_id) {
+            let told = if is_held { controller.pause().await } else { controller.resume().await };
+            if told.is_ok() {
+                return Ok(());
+            }
+        }
+        Err(CommandError::Unknown { ex_id })
+    }
+
     async fn stop(&self, engine: &EngineHandle) -> Result<(), CommandError> {
         let ex_id = self.work.ex_id();
         let of_store = |source| CommandError::Store { ex_id, source };
-        let Some(found) = self.store.execution(ex_id).await.map_err(of_store)? else {
+        let Some(found) = self.store().execution(ex_id).await.map_err(of_store)? else {
             return Err(CommandError::Unknown { ex_id });
         };
         let from = found.status;
@@ -114,7 +147,7 @@ impl User {
         }
         if from != Status::Stopping {
             let change = StatusChange { from, to: Status::Stopping, failure: None, stats: None };
-            self.store.set_status(ex_id, change).await.map_err(of_store)?;
+            self.store().set_status(ex_id, change).await.map_err(of_store)?;
         }
         let _view = engine.resume(ex_id).await?;
         engine.stop(ex_id).await
@@ -136,6 +169,8 @@ enum Wish {
     Submit,
     /// So many workers.
     Scale(u32),
+    /// That it waits, or goes on.
+    Hold(bool),
     /// The end.
     Stop,
 }

@@ -12,7 +12,7 @@ use teraslice_backend_sim::{
 const SEEDS: u64 = 150;
 
 /// Every seed under which a law was broken once; what it was is in `docs/decisions/simulator.md`.
-const FAILED: [(&str, u64); 13] = [
+const FAILED: [(&str, u64); 19] = [
     ("cluster", 15_322),
     ("failover", 278),
     ("failover", 892),
@@ -21,6 +21,12 @@ const FAILED: [(&str, u64); 13] = [
     ("failover", 2_316),
     ("failover", 3_453),
     ("failover", 3_835),
+    ("held", 16),
+    ("held", 413),
+    ("held", 1_463),
+    ("held", 2_398),
+    ("held", 3_552),
+    ("held", 3_710),
     ("leaving", 922),
     ("leaving", 961),
     ("leaving", 1_513),

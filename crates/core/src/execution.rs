@@ -181,7 +181,7 @@ impl ControllerHandle {
     ///
     /// # Errors
     ///
-    /// When the controller has ended.
+    /// When the controller has ended, or is ending and can be neither paused nor resumed.
     pub async fn command(&self, command: Command) -> Result<(), ControllerGone> {
         let (taken, answer) = oneshot::channel();
         self.commands.send((command, taken)).await.map_err(|_| ControllerGone)?;
@@ -192,7 +192,7 @@ impl ControllerHandle {
     ///
     /// # Errors
     ///
-    /// When the controller has ended.
+    /// When the controller has ended or is ending.
     pub async fn pause(&self) -> Result<(), ControllerGone> {
         self.command(Command::Pause).await
     }
@@ -201,7 +201,7 @@ impl ControllerHandle {
     ///
     /// # Errors
     ///
-    /// When the controller has ended.
+    /// When the controller has ended or is ending.
     pub async fn resume(&self) -> Result<(), ControllerGone> {
         self.command(Command::Resume).await
     }

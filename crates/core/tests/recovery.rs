@@ -218,6 +218,52 @@ async fn leaves_out_what_workers_of_the_original_had_begun() {
     bench.check(ex_id, &expected).await;
 }
 
+/// Begins an execution, pauses it, and lets something be done to the store while its controller waits; returns how that ends.
+async fn while_paused(act: impl AsyncFn(&dyn StateStore, ExId)) -> Result<ExecutionEnd, ControllerError> {
+    let bench = Bench::new();
+    let ex_id = execution(1).ex_id;
+    bench.store.create_execution(execution(1)).await.unwrap();
+    let (controller, handle, worker) = bench.processes(ex_id, &bench.plan(0, "first")).await;
+    let user = async {
+        handle.epoch().await.unwrap();
+        handle.pause().await.unwrap();
+        act(bench.store.as_ref(), ex_id).await;
+    };
+    let work =
+        Box::pin(async { tokio::join!(controller.run(), worker.run(CancellationToken::new()), user).0 });
+    timeout(Duration::from_mins(1), work).await.expect("it hears of it")
+}
+
+fn change(from: Status, to: Status) -> StatusChange {
+    StatusChange { from, to, failure: None, stats: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_controller_goes_on_when_an_earlier_one_was_told_to() {
+    let ended = while_paused(async |store, ex_id| {
+        store.set_status(ex_id, change(Status::Paused, Status::Running)).await.unwrap();
+    });
+    assert_eq!(Box::pin(ended).await.unwrap().status, Status::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_controller_stops_when_the_store_says_so() {
+    let ended = while_paused(async |store, ex_id| {
+        store.set_status(ex_id, change(Status::Paused, Status::Stopping)).await.unwrap();
+    });
+    assert_eq!(Box::pin(ended).await.unwrap().status, Status::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_controller_finds_out_that_another_has_taken_over() {
+    let ended = while_paused(async |store, ex_id| {
+        let generation = store.execution(ex_id).await.unwrap().unwrap().generation;
+        store.begin_epoch(ex_id, generation).await.unwrap();
+    });
+    let ended = Box::pin(ended).await;
+    assert!(matches!(ended, Err(ControllerError::Fenced(_))), "{ended:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_released_execution_has_the_statistics_of_all_its_slices() {
     let bench = Bench::new();

@@ -30,6 +30,8 @@ use crate::{
 
 /// Statistics are renewed this often.
 const STATS_EVERY: Duration = Duration::from_millis(100);
+/// A paused controller looks this often whether it is still to wait, and still the execution's: nothing else tells it.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A status that others change at the same time is tried this often.
 const STATUS_TRIES: u32 = 5;
 
@@ -37,6 +39,8 @@ const STATUS_TRIES: u32 = 5;
 enum Done {
     Sliced(u32, Result<Sliced, OperationError>),
     Flushed(Result<(), StoreError>),
+    /// Whose the execution was, and its status, when the store was looked at.
+    Looked(Instant, Option<(Writer, Status)>),
 }
 
 struct Driver {
@@ -49,6 +53,10 @@ struct Driver {
     commands: mpsc::Receiver<Request>,
     /// What the status in the store asks for; taken in the next step.
     order: Option<Command>,
+    /// When the status was written last.
+    status_since: Instant,
+    /// When a paused controller looks at the store; absent while it does.
+    look_due: Option<Instant>,
     stats: watch::Sender<Stats>,
     machine: Machine,
     start: Instant,
@@ -104,7 +112,7 @@ pub(super) async fn run(
         ledger,
         started: context.wall(),
     };
-    let (report, done) = mpsc::channel(made.len() + 1);
+    let (report, done) = mpsc::channel(made.len() + 2);
     let stop = CancellationToken::new();
     let asks = start_slicers(&context, made, &report, &stop);
     let start = context.now();
@@ -118,6 +126,8 @@ pub(super) async fn run(
         link,
         commands,
         order: None,
+        status_since: start,
+        look_due: Some(start + LOOK_EVERY),
         stats,
         start,
         stats_due: start,
@@ -219,6 +229,7 @@ impl Driver {
             return self.handle(Event::Command(command)).await;
         }
         let deadline = self.start + self.machine.deadline(self.now());
+        let look_due = self.look_due.filter(|_| self.machine.is_paused());
         tokio::select! {
             biased;
             Some(done) = self.done.recv() => match done {
@@ -226,6 +237,7 @@ impl Driver {
                     written?;
                     self.handle(Event::Flushed).await
                 }
+                Done::Looked(begun, found) => self.looked(begun, found).await,
                 Done::Sliced(slicer_id, Ok(sliced)) => {
                     let wall = self.context.wall();
                     self.handle(Event::Sliced { slicer_id, sliced, wall }).await
@@ -236,13 +248,57 @@ impl Driver {
                 }
             },
             Some((command, taken)) = self.commands.recv() => {
+                let is_heeded = self.machine.heeds(command);
                 let end = self.handle(Event::Command(command)).await?;
-                let _nobody_waits = taken.send(());
+                if is_heeded {
+                    let _nobody_waits = taken.send(());
+                }
                 Ok(end)
             }
             Some(event) = self.link.next() => self.handle(Event::Link(event)).await,
+            () = sleep_until(look_due.unwrap_or(deadline)), if look_due.is_some() => {
+                self.look();
+                Ok(None)
+            }
             () = sleep_until(deadline) => self.handle(Event::Tick).await,
         }
+    }
+
+    fn look(&mut self) {
+        self.look_due = None;
+        let (store, report) = (Arc::clone(&self.store), self.report.clone());
+        let (ex_id, begun) = (self.execution.ex_id, self.context.now());
+        drop(self.context.spawn(async move {
+            // Without an answer it looks again.
+            let found = store.execution(ex_id).await.ok().flatten();
+            let found = found.map(|it| (Writer { generation: it.generation, epoch: it.epoch }, it.status));
+            let _driver_gone = report.send(Done::Looked(begun, found)).await;
+        }));
+    }
+
+    /// Heeds what the store says of an execution that is paused here: a controller that did not know yet that this one has
+    /// taken over may have been told to go on.
+    async fn looked(
+        &mut self,
+        begun: Instant,
+        found: Option<(Writer, Status)>,
+    ) -> Result<Option<End>, ControllerError> {
+        self.look_due = Some(self.context.now() + LOOK_EVERY);
+        let is_news = begun > self.status_since && self.machine.is_paused();
+        let Some((current, status)) = found.filter(|_| is_news) else { return Ok(None) };
+        let ex_id = self.execution.ex_id;
+        if current != self.writer {
+            return Err(StoreError::Fenced { ex_id, current }.into());
+        }
+        let command = match status {
+            Status::Paused => return Ok(None),
+            Status::Stopping => Command::Stop,
+            other if other.is_terminal() => Command::Release,
+            _ => Command::Resume,
+        };
+        tracing::info!(%ex_id, %status, ?command, "paused, but the store says otherwise");
+        self.execution.status = status;
+        self.handle(Event::Command(command)).await
     }
 
     /// Hands an event to the machine and does what it asks for.
@@ -298,6 +354,7 @@ impl Driver {
                 Ok(()) => {
                     tracing::info!(ex_id = %self.execution.ex_id, %from, %to, "status changed");
                     self.execution.status = to;
+                    self.status_since = self.context.now();
                     return Ok(());
                 }
                 Err(StoreError::Conflict { .. }) => {

@@ -323,6 +323,17 @@ fn holds_slices_back_while_paused() {
 }
 
 #[test]
+fn goes_on_before_it_ends_when_nothing_was_left() {
+    let mut bench = Bench::once();
+    bench.slice(0, true);
+    bench.event(Event::Command(Command::Pause));
+    bench.event(Event::Command(Command::Resume));
+    assert_eq!(bench.statuses().last(), Some(&Status::Running));
+    bench.flush();
+    assert_eq!(bench.end(), Some(&End::Terminal(Status::Completed, None)));
+}
+
+#[test]
 fn stays_paused_over_a_restart() {
     let mut paused = setup(1, Lifecycle::Once);
     paused.status = Status::Paused;
@@ -359,6 +370,18 @@ fn waits_no_longer_than_the_drain_timeout() {
         bench.say(1, FromWorker::Heartbeat);
     }
     assert_eq!(bench.end(), Some(&End::Released));
+}
+
+#[test]
+fn heeds_neither_a_pause_nor_a_resumption_while_it_ends() {
+    let mut bench = Bench::once();
+    assert!(bench.machine.heeds(Command::Pause));
+    bench.slice(1, true);
+    bench.join(1, 1);
+    bench.event(Event::Command(Command::Release));
+    for (command, is_heeded) in [(Command::Pause, false), (Command::Resume, false), (Command::Stop, true)] {
+        assert_eq!(bench.machine.heeds(command), is_heeded, "{command:?}");
+    }
 }
 
 #[test]
