@@ -1,5 +1,7 @@
 //! The execution controller as a pure state machine: events in, effects out, no I/O.
 
+mod command;
+
 use std::{sync::Arc, time::Duration};
 
 use teraslice_model::{
@@ -13,7 +15,7 @@ use teraslice_model::{
 };
 
 use super::{
-    event::{Command, Effect, End, Event},
+    event::{Effect, End, Event},
     health::Health,
     journal::Journal,
     limits::Limits,
@@ -367,36 +369,6 @@ impl Machine {
         };
         if alone >= limit {
             self.fail(now, format!("{what} for {} seconds", alone.as_secs()));
-        }
-    }
-
-    /// Tells whether a command can still be obeyed: who ends is neither held back nor let go on.
-    pub(crate) fn heeds(&self, command: Command) -> bool {
-        self.is_live() || matches!(command, Command::Stop | Command::Release)
-    }
-
-    /// Tells whether slices are held back.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.phase == Phase::Paused
-    }
-
-    const fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Paused)
-    }
-
-    fn command(&mut self, now: Duration, command: Command) {
-        let is_live = self.is_live();
-        match command {
-            Command::Pause if self.phase == Phase::Running => self.phase = Phase::Paused,
-            Command::Resume if self.phase == Phase::Paused => {
-                self.phase = Phase::Running;
-                self.alone_since = self.workers.is_empty().then_some(now);
-                // Also when nothing is left to do: it must not come back paused if its end cannot be written.
-                self.update_status();
-            }
-            Command::Stop if is_live => self.begin_end(now, End::Terminal(Status::Stopped, None)),
-            Command::Release if is_live => self.begin_end(now, End::Released),
-            Command::Pause | Command::Resume | Command::Stop | Command::Release => {}
         }
     }
 

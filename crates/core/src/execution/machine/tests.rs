@@ -9,6 +9,7 @@ use teraslice_model::{
 
 use super::*;
 use crate::{
+    execution::event::Command,
     operation::Sliced,
     store::{Flush, Ledger},
 };
