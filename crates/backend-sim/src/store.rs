@@ -87,7 +87,7 @@ impl FaultyStore {
             return Ok(writer);
         }
         let found = self.inner.execution(id).await?;
-        Ok(found.map_or(writer, |it| Writer { generation: it.generation, epoch: it.epoch }))
+        Ok(found.map_or(writer, |it| Writer::of(&it)))
     }
 }
 

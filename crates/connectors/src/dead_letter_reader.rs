@@ -273,7 +273,7 @@ mod tests {
             let store: Arc<dyn StateStore> = Arc::new(MemoryStore::new(Context::system()));
             let execution = conformance::store::execution(1);
             let (source, own) = (execution.ex_id, ExId::from_random([7; 16]));
-            let writer = Writer { generation: execution.generation, epoch: execution.epoch };
+            let writer = Writer::of(&execution);
             store.create_execution(execution).await.unwrap();
             let done = record(source, 0, 1, SliceState::Completed);
             let letters: Vec<_> = (0..).zip(bytes).map(|(n, bytes)| kept(n, *bytes).letter).collect();

@@ -296,6 +296,14 @@ pub struct Writer {
     pub epoch: Epoch,
 }
 
+impl Writer {
+    /// Returns the writer that an execution has now.
+    #[must_use]
+    pub const fn of(execution: &Execution) -> Self {
+        Self { generation: execution.generation, epoch: execution.epoch }
+    }
+}
+
 /// What one transaction writes to the ledger.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Flush {

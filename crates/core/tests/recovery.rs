@@ -116,8 +116,7 @@ impl Bench {
         let ended = self.run(ex_id, &self.plan(FAILED, "first"), is_enough).await;
         assert!(ended.is_none(), "it has ended before it was killed: {ended:?}");
         let from = self.store.execution(ex_id).await.unwrap().unwrap().status;
-        let change = StatusChange { from, to: Status::Terminated, failure: None, stats: None };
-        self.store.set_status(ex_id, change).await.unwrap();
+        self.store.set_status(ex_id, change(from, Status::Terminated)).await.unwrap();
         let counts = self.store.slice_counts(ex_id).await.unwrap();
         assert!(counts.pending > 0 && sliced(counts) < SLICES, "{counts:?}");
         ex_id

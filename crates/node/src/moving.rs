@@ -71,7 +71,7 @@ async fn copy_execution(
     moved: &mut Moved,
 ) -> Result<(), StoreError> {
     let ex_id = execution.ex_id;
-    let writer = Writer { generation: execution.generation, epoch: execution.epoch };
+    let writer = Writer::of(&execution);
     if !execution.status.is_terminal() {
         moved.running.push(ex_id);
         return Ok(());
@@ -130,7 +130,7 @@ mod tests {
         store.create_execution(Execution { status: Status::Running, ..execution(2) }).await.expect("free");
         let states = [SliceState::Completed, SliceState::Pending, SliceState::Error];
         let slices = (0..).zip(states).map(|(order, state)| record(ended.ex_id, 0, order, state)).collect();
-        let writer = Writer { generation: ended.generation, epoch: ended.epoch };
+        let writer = Writer::of(&ended);
         let flush = Flush { slices, ..Flush::default() };
         store.append(ended.ex_id, writer, flush).await.expect("it is the writer");
         ended

@@ -347,7 +347,7 @@ impl Run {
     }
 
     const fn writer(&self) -> Writer {
-        Writer { generation: self.execution.generation, epoch: self.execution.epoch }
+        Writer::of(&self.execution)
     }
 
     fn set_status(&mut self, change: StatusChange, now: Timestamp) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -97,25 +97,22 @@ fn goes_on_elsewhere_when_a_node_is_cut_off() {
     let folder = input(&teraslice, records);
     let here = Fault::cordoned("n1");
     let (_, ex_id) = teraslice.submit(&numbered(records, 2, 500));
-    let lost: BTreeSet<_> = ["execution_controller", "worker"]
-        .into_iter()
-        .flat_map(|role| teraslice.await_pods(&ex_id, role, if role == "worker" { 2 } else { 1 }))
-        .map(|pod| {
-            assert_eq!(pod["spec"]["nodeName"], "n2");
-            pod["metadata"]["uid"].as_str().unwrap().to_owned()
-        })
-        .collect();
+    let lost = [("execution_controller", 1), ("worker", 2)]
+        .map(|(role, count)| teraslice.await_pods(&ex_id, role, count));
+    let lost = lost.concat();
+    assert!(lost.iter().all(|pod| pod["spec"]["nodeName"] == "n2"), "{lost:?}");
+    let lost: BTreeSet<_> = lost.iter().map(uid).collect();
     teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 2).then_some(()));
     drop(here);
     // Controller and workers go on there, and still write into the volume; nobody hears of it.
     let cut = Fault::unplugged("n2");
     let since = Instant::now();
     teraslice.wait("pods on the other node", Duration::from_mins(5), |it| {
-        let pods = ["execution_controller", "worker"].map(|role| it.pods(&ex_id, role)).concat();
+        let pods = pods(it, &ex_id);
         let is_here = |pod: &&Value| {
             pod["spec"]["nodeName"] == "n1"
                 && pod["status"]["phase"] == "Running"
-                && !lost.contains(pod["metadata"]["uid"].as_str().unwrap())
+                && !lost.contains(&uid(pod))
         };
         (pods.iter().filter(is_here).count() == 3).then_some(())
     });
@@ -125,10 +122,24 @@ fn goes_on_elsewhere_when_a_node_is_cut_off() {
     complete(&teraslice, &ex_id, &folder, records);
 }
 
-/// Returns the unique ids of the pods of an execution.
-fn pods(teraslice: &Installation, ex_id: &str) -> BTreeSet<String> {
-    let all = ["execution_controller", "worker"].map(|role| teraslice.pods(ex_id, role)).concat();
-    all.iter().map(|pod| pod["metadata"]["uid"].as_str().expect("it has an id").to_owned()).collect()
+/// Returns the pods of an execution, in all roles.
+fn pods(teraslice: &Installation, ex_id: &str) -> Vec<Value> {
+    ["execution_controller", "worker"].map(|role| teraslice.pods(ex_id, role)).concat()
+}
+
+fn uid(pod: &Value) -> String {
+    pod["metadata"]["uid"].as_str().expect("it has an id").to_owned()
+}
+
+/// Sets up an installation in which two workers are at work, for more than two minutes; returns the execution and the folder of its
+/// output.
+fn at_work(name: &str, records: u64) -> (Installation, String, PathBuf) {
+    let teraslice = Installation::start(name, &[]);
+    let folder = input(&teraslice, records);
+    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 500));
+    teraslice.await_pods(&ex_id, "worker", 2);
+    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 0).then_some(()));
+    (teraslice, ex_id, folder)
 }
 
 /// Returns what the master says of the cluster, asked past its Service: that leads nowhere while nobody vouches for its pod.
@@ -149,7 +160,8 @@ fn await_trouble(teraslice: &Installation, what: &str) {
 /// Looks on for so long: results go on being written, by the same pods.
 #[expect(clippy::disallowed_methods, reason = "nothing must happen for a time that is real")]
 fn look_on(teraslice: &Installation, ex_id: &str, folder: &Path, length: Duration) {
-    let (before, since) = (pods(teraslice, ex_id), Instant::now());
+    let uids = || pods(teraslice, ex_id).iter().map(uid).collect::<BTreeSet<_>>();
+    let (before, since) = (uids(), Instant::now());
     let written = || -> u64 {
         let files = fs::read_dir(folder.join("done")).expect("the job writes there").flatten();
         files.map(|file| file.metadata().map_or(0, |it| it.len())).sum()
@@ -160,19 +172,15 @@ fn look_on(teraslice: &Installation, ex_id: &str, folder: &Path, length: Duratio
         let now = written();
         assert!(now > last, "nothing was written within 10 s after {:?}", since.elapsed());
         last = now;
-        assert_eq!(pods(teraslice, ex_id), before, "after {:?}", since.elapsed());
+        assert_eq!(uids(), before, "after {:?}", since.elapsed());
     }
 }
 
 #[test]
 #[ignore = "needs a cluster: KUBECONFIG"]
 fn leaves_everything_alone_while_no_machine_is_heard_of() {
-    let teraslice = Installation::start("dark", &[]);
     let records = 90_000;
-    let folder = input(&teraslice, records);
-    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 500));
-    teraslice.await_pods(&ex_id, "worker", 2);
-    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 0).then_some(()));
+    let (teraslice, ex_id, folder) = at_work("dark", records);
     let dark = ["kubelet-n1", "kubelet-n2"].map(Fault::paused);
     await_trouble(&teraslice, "3 of 3 pods are on machines that Kubernetes does not hear of");
     // Longer than it takes to give up the pods of one lost machine.
@@ -185,12 +193,8 @@ fn leaves_everything_alone_while_no_machine_is_heard_of() {
 #[test]
 #[ignore = "needs a cluster: KUBECONFIG"]
 fn goes_on_and_asks_seldom_when_its_rights_are_taken_away() {
-    let teraslice = Installation::start("rights-gone", &[]);
     let records = 80_000;
-    let folder = input(&teraslice, records);
-    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 500));
-    teraslice.await_pods(&ex_id, "worker", 2);
-    teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 0).then_some(()));
+    let (teraslice, ex_id, folder) = at_work("rights-gone", records);
     let binding = format!("rolebinding/teraslice-all-{}", teraslice.namespace);
     let rights = teraslice.objects(&binding);
     teraslice.kubectl(&["delete", &binding]);

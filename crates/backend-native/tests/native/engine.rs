@@ -226,17 +226,23 @@ async fn leaves_executions_resumable_when_it_ends() {
     assert!(matches!(handle.stop(ex_id()).await, Err(CommandError::EngineGone)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn lets_work_go_on_when_it_detaches_and_goes_on_with_it_later() {
+/// Leaves an execution with two workers at work, without an engine; the next one has a term of its own.
+async fn detached() -> Bench {
     let mut bench = Bench::new(&[Act::Run]);
     let (handle, engine) = bench.start();
     let mut views = handle.submit(execution(1, Status::Pending)).await.unwrap();
     view(&mut views, |view| view.workers_live == 2).await;
     drop(handle);
     engine.await.unwrap().unwrap();
+    bench.options.term = Term(2);
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn lets_work_go_on_when_it_detaches_and_goes_on_with_it_later() {
+    let bench = detached().await;
     let before: Vec<_> = bench.live().await.into_iter().map(|instance| instance.id).collect();
     assert_eq!(before.len(), 3);
-    bench.options.term = Term(2);
     let (handle, _engine) = bench.start();
     let mut views = handle.resume(ex_id()).await.unwrap();
     view(&mut views, |view| view.workers_live == 2).await;
@@ -246,13 +252,7 @@ async fn lets_work_go_on_when_it_detaches_and_goes_on_with_it_later() {
 
 #[tokio::test(start_paused = true)]
 async fn ends_what_runs_even_when_it_is_asked_before_its_term_has_begun() {
-    let mut bench = Bench::new(&[Act::Run]);
-    let (handle, engine) = bench.start();
-    let mut views = handle.submit(execution(1, Status::Pending)).await.unwrap();
-    view(&mut views, |view| view.workers_live == 2).await;
-    drop(handle);
-    engine.await.unwrap().unwrap();
-    bench.options.term = Term(2);
+    let bench = detached().await;
     let (handle, engine) = bench.start();
     handle.shutdown(StopBackend::Terminate).await;
     engine.await.unwrap().unwrap();

@@ -139,6 +139,14 @@ pub(super) async fn run(
     driver.run().await
 }
 
+/// Returns how a controller has to end by what the store says, if it has to.
+fn end_asked_by(status: Status) -> Option<Command> {
+    match status {
+        Status::Stopping => Some(Command::Stop),
+        other => other.is_terminal().then_some(Command::Release),
+    }
+}
+
 fn check_recoverable(ledger: &Ledger, is_recoverable: bool) -> Result<(), OperationError> {
     let has_begun = ledger.checkpoints.iter().any(|c| c.order > 0 && !c.is_exhausted);
     if has_begun && !is_recoverable {
@@ -271,7 +279,7 @@ impl Driver {
         drop(self.context.spawn(async move {
             // Without an answer it looks again.
             let found = store.execution(ex_id).await.ok().flatten();
-            let found = found.map(|it| (Writer { generation: it.generation, epoch: it.epoch }, it.status));
+            let found = found.map(|it| (Writer::of(&it), it.status));
             let _driver_gone = report.send(Done::Looked(begun, found)).await;
         }));
     }
@@ -290,12 +298,10 @@ impl Driver {
         if current != self.writer {
             return Err(StoreError::Fenced { ex_id, current }.into());
         }
-        let command = match status {
-            Status::Paused => return Ok(None),
-            Status::Stopping => Command::Stop,
-            other if other.is_terminal() => Command::Release,
-            _ => Command::Resume,
-        };
+        if status == Status::Paused {
+            return Ok(None);
+        }
+        let command = end_asked_by(status).unwrap_or(Command::Resume);
         tracing::info!(%ex_id, %status, ?command, "paused, but the store says otherwise");
         self.execution.status = status;
         self.handle(Event::Command(command)).await
@@ -360,13 +366,10 @@ impl Driver {
                 Err(StoreError::Conflict { .. }) => {
                     let stored = self.store.execution(self.execution.ex_id).await?;
                     self.execution.status = stored.map_or(Status::Terminated, |stored| stored.status);
-                    let command = match self.execution.status {
-                        Status::Stopping => Command::Stop,
-                        other if other.is_terminal() => Command::Release,
-                        _ => continue,
-                    };
-                    self.order = Some(command);
-                    return Ok(());
+                    self.order = end_asked_by(self.execution.status);
+                    if self.order.is_some() {
+                        return Ok(());
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -413,7 +416,7 @@ impl Driver {
         let store = Arc::clone(&self.store);
         let left = async move {
             let Some(stored) = store.execution(ex_id).await? else { return Ok(()) };
-            if (Writer { generation: stored.generation, epoch: stored.epoch }) != writer {
+            if Writer::of(&stored) != writer {
                 return Ok(());
             }
             let status = stored.status;

@@ -169,7 +169,7 @@ impl Inner {
         let mut turn = run.turn.lock().await;
         let now = self.context.wall();
         let begun = self.change(id, |execution| {
-            let current = Writer { generation: execution.generation, epoch: execution.epoch };
+            let current = Writer::of(execution);
             rules::check_generation(id, current, generation)?;
             execution.epoch = execution.epoch.next();
             execution.updated = now;
