@@ -50,7 +50,17 @@ impl Installation {
     /// When that fails.
     #[must_use]
     pub fn start(name: &str, more: &[(&str, &str)]) -> Self {
-        Self::set_up(name, more, None)
+        Self::set_up(name, more, None, None)
+    }
+
+    /// Sets it up with the rights of earlier installations: the master is the account `default`, which may do everything.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    #[must_use]
+    pub fn start_wide(name: &str) -> Self {
+        Self::set_up(name, &[], None, Some(("VARIANT", "wide")))
     }
 
     /// Sets it up with its state on a search server, which master and pods reach as `http://elasticsearch:9200`.
@@ -60,10 +70,16 @@ impl Installation {
     /// When that fails.
     #[must_use]
     pub fn start_on(name: &str, server: &SearchServer) -> Self {
-        Self::set_up(name, &[], Some(server))
+        Self::set_up(name, &[], Some(server), Some(("ELASTICSEARCH", "1")))
     }
 
-    fn set_up(name: &str, more: &[(&str, &str)], server: Option<&SearchServer>) -> Self {
+    /// `variable` is one of the example's Makefile.
+    fn set_up(
+        name: &str,
+        more: &[(&str, &str)],
+        server: Option<&SearchServer>,
+        variable: Option<(&str, &str)>,
+    ) -> Self {
         let namespace = format!("ts-{name}-{}", std::process::id());
         let folder = tempfile::tempdir().expect("the folder for temporary files can be written");
         let mut installation =
@@ -74,7 +90,7 @@ impl Installation {
         if let Some(server) = server {
             installation.lead_to(server);
         }
-        installation.make_with("setup", server.map(|_| ("ELASTICSEARCH", "1")));
+        installation.make_with("setup", variable);
         if !more.is_empty() {
             installation.configure(more);
         }

@@ -14,6 +14,7 @@ use teraslice_tests::{
 mod faults;
 mod fields;
 mod healing;
+mod rights;
 mod scale;
 
 /// A job whose records are numbered, and written one line each into the claim `out`.
@@ -206,35 +207,4 @@ fn writes_the_flights_as_run_does() {
     let run = stage.lines("flights-out");
     assert!(run.len() > 300_000, "{} records", run.len());
     assert!(lines == run, "{} records in pods, {} by run", lines.len(), run.len());
-}
-
-#[test]
-#[ignore = "needs a cluster: KUBECONFIG"]
-fn gives_the_master_no_more_rights_than_it_needs() {
-    let teraslice = Installation::start("rights", &[]);
-    let may = |who: &str, verb: &str, what: &str| {
-        let account = format!("system:serviceaccount:{}:{who}", teraslice.namespace);
-        let asked = std::process::Command::new("kubectl")
-            .args(["--namespace", &teraslice.namespace, "auth", "can-i", verb, what, "--as", &account])
-            .output()
-            .unwrap();
-        asked.status.success()
-    };
-    for (verb, what) in
-        [("create", "jobs"), ("patch", "jobs"), ("delete", "pods"), ("watch", "pods"), ("list", "events")]
-    {
-        assert!(may("teraslice-master", verb, what), "{verb} {what}");
-    }
-    for (verb, what) in [
-        ("get", "secrets"),
-        ("create", "pods"),
-        ("create", "pods/exec"),
-        ("create", "roles"),
-        ("get", "nodes"),
-    ] {
-        assert!(!may("teraslice-master", verb, what), "{verb} {what}");
-    }
-    for (verb, what) in [("get", "pods"), ("list", "jobs"), ("create", "jobs"), ("get", "configmaps")] {
-        assert!(!may("teraslice-worker", verb, what), "{verb} {what}");
-    }
 }
