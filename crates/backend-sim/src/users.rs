@@ -146,7 +146,7 @@ impl User {
             return Ok(());
         }
         if from != Status::Stopping {
-            let change = StatusChange { from, to: Status::Stopping, failure: None, stats: None };
+            let change = StatusChange::new(from, Status::Stopping);
             self.store().set_status(ex_id, change).await.map_err(of_store)?;
         }
         let _view = engine.resume(ex_id).await?;

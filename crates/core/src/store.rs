@@ -96,8 +96,8 @@ pub trait StateStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] when it is another, [`StoreError::IllegalMove`] when the status table refuses,
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::Fenced`] when a later controller than the change's has begun, [`StoreError::Conflict`] when it is another
+    /// status, [`StoreError::IllegalMove`] when the status table refuses, [`StoreError::NotFound`].
     async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError>;
 
     /// Starts a controller process: raises the epoch of the execution and fences all earlier ones.
@@ -275,7 +275,7 @@ pub struct Claim {
 }
 
 /// A wanted change of status.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusChange {
     /// The status it has.
     pub from: Status,
@@ -285,9 +285,20 @@ pub struct StatusChange {
     pub failure: Option<String>,
     /// The statistics to store with it; absent: what is stored stays.
     pub stats: Option<Stats>,
+    /// The controller that changes it, which is refused once a later one has begun; absent: whoever stands above controllers.
+    #[serde(default)]
+    pub writer: Option<Writer>,
 }
 
-/// Who writes to a ledger.
+impl StatusChange {
+    /// Returns a change of the status alone, by no controller.
+    #[must_use]
+    pub const fn new(from: Status, to: Status) -> Self {
+        Self { from, to, failure: None, stats: None, writer: None }
+    }
+}
+
+/// Who writes to an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Writer {
     /// The controller object.

@@ -116,7 +116,7 @@ impl Bench {
         let ended = self.run(ex_id, &self.plan(FAILED, "first"), is_enough).await;
         assert!(ended.is_none(), "it has ended before it was killed: {ended:?}");
         let from = self.store.execution(ex_id).await.unwrap().unwrap().status;
-        self.store.set_status(ex_id, change(from, Status::Terminated)).await.unwrap();
+        self.store.set_status(ex_id, StatusChange::new(from, Status::Terminated)).await.unwrap();
         let counts = self.store.slice_counts(ex_id).await.unwrap();
         assert!(counts.pending > 0 && sliced(counts) < SLICES, "{counts:?}");
         ex_id
@@ -233,14 +233,10 @@ async fn while_paused(act: impl AsyncFn(&dyn StateStore, ExId)) -> Result<Execut
     timeout(Duration::from_mins(1), work).await.expect("it hears of it")
 }
 
-fn change(from: Status, to: Status) -> StatusChange {
-    StatusChange { from, to, failure: None, stats: None }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_paused_controller_goes_on_when_an_earlier_one_was_told_to() {
     let ended = while_paused(async |store, ex_id| {
-        store.set_status(ex_id, change(Status::Paused, Status::Running)).await.unwrap();
+        store.set_status(ex_id, StatusChange::new(Status::Paused, Status::Running)).await.unwrap();
     });
     assert_eq!(Box::pin(ended).await.unwrap().status, Status::Completed);
 }
@@ -248,7 +244,7 @@ async fn a_paused_controller_goes_on_when_an_earlier_one_was_told_to() {
 #[tokio::test(start_paused = true)]
 async fn a_paused_controller_stops_when_the_store_says_so() {
     let ended = while_paused(async |store, ex_id| {
-        store.set_status(ex_id, change(Status::Paused, Status::Stopping)).await.unwrap();
+        store.set_status(ex_id, StatusChange::new(Status::Paused, Status::Stopping)).await.unwrap();
     });
     assert_eq!(Box::pin(ended).await.unwrap().status, Status::Stopped);
 }

@@ -98,7 +98,7 @@ impl App {
             if from.is_terminal() || from == Status::Stopping {
                 return Ok(());
             }
-            let change = StatusChange { from, to: Status::Stopping, failure: None, stats: None };
+            let change = StatusChange::new(from, Status::Stopping);
             match self.services.store.set_status(ex_id, change).await {
                 Err(StoreError::Conflict { .. }) => {}
                 done => return Ok(done?),

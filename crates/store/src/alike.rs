@@ -49,6 +49,7 @@ fn change(random: &mut fastrand::Rng) -> StatusChange {
         to: pick(random, &usual),
         failure: random.bool().then(|| "why".to_owned()),
         stats: random.bool().then(|| Stats { processed: random.u64(..9), ..Stats::default() }),
+        writer: random.bool().then(|| writer(random)),
     }
 }
 

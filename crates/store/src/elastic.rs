@@ -133,7 +133,7 @@ impl StateStore for ElasticStore {
     async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError> {
         let now = self.inner.context.wall();
         let alter = |execution: &mut Execution| {
-            rules::check_status(id, execution.status, &change)?;
+            rules::check_status(id, execution.status, Writer::of(execution), &change)?;
             execution.status = change.to;
             execution.updated = now;
             if change.failure.is_some() {

@@ -352,7 +352,7 @@ impl Run {
 
     fn set_status(&mut self, change: StatusChange, now: Timestamp) -> Result<(), StoreError> {
         let execution = &mut self.execution;
-        rules::check_status(execution.ex_id, execution.status, &change)?;
+        rules::check_status(execution.ex_id, execution.status, Writer::of(execution), &change)?;
         execution.status = change.to;
         execution.updated = now;
         if change.failure.is_some() {

@@ -12,8 +12,14 @@ use teraslice_model::{
     timestamp::Timestamp,
 };
 
-/// Checks a change of status against the status that is stored.
-pub(crate) fn check_status(ex_id: ExId, found: Status, change: &StatusChange) -> Result<(), StoreError> {
+/// Checks a change of status against the status that is stored, and the controller that may write.
+pub(crate) fn check_status(
+    ex_id: ExId,
+    found: Status,
+    current: Writer,
+    change: &StatusChange,
+) -> Result<(), StoreError> {
+    change.writer.map_or(Ok(()), |writer| check_writer(ex_id, current, writer))?;
     if found != change.from {
         let what = format!("the status of execution {ex_id}");
         return Err(StoreError::Conflict { what, found: found.to_string() });

@@ -1,11 +1,11 @@
-//! What users and the cluster do to pods: Jobs deleted by hand, quotas, too little memory, drained nodes.
+//! What users and the cluster do to pods: Jobs deleted by hand, quotas, too little memory.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::fs;
 
 use serde_json::json;
-use teraslice_tests::k8s::{Fault, Installation, WAIT_MAX};
+use teraslice_tests::k8s::{Installation, WAIT_MAX};
 
-use crate::{beside, check, complete, input, name, numbered, progress};
+use crate::{check, complete, input, numbered, progress};
 
 /// Waits until the explanation of an execution says something.
 fn await_word(teraslice: &Installation, ex_id: &str, word: &str) {
@@ -67,36 +67,4 @@ fn gives_up_a_record_that_workers_have_no_memory_for_and_nothing_else() {
     assert!(explained.contains("3 workers were lost while they ran this slice"), "{explained}");
     check(&folder, records);
     teraslice.await_gone(&ex_id);
-}
-
-#[test]
-#[ignore = "needs a cluster: KUBECONFIG"]
-fn loses_nothing_when_a_node_is_drained() {
-    let records = 60_000;
-    let teraslice = beside("drain");
-    let folder = input(&teraslice, records);
-    let here = Fault::cordoned("n1");
-    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 150));
-    let workers: BTreeSet<_> = teraslice.await_pods(&ex_id, "worker", 2).iter().map(name).collect();
-    progress(&teraslice, &ex_id);
-    drop(here);
-    let _closed = Fault::cordoned("n2");
-    let selector = format!("teraslice.terascope.io/exId={ex_id}");
-    teraslice.kubectl(&[
-        "drain",
-        "n2",
-        "--ignore-daemonsets",
-        "--force",
-        "--delete-emptydir-data",
-        "--pod-selector",
-        &selector,
-    ]);
-    teraslice.wait("workers on the other node", Duration::from_secs(60), |it| {
-        let pods = it.pods(&ex_id, "worker");
-        let moved =
-            pods.iter().filter(|pod| pod["spec"]["nodeName"] == "n1" && !workers.contains(&name(pod)));
-        (moved.count() == 2).then_some(())
-    });
-    progress(&teraslice, &ex_id);
-    complete(&teraslice, &ex_id, &folder, records);
 }

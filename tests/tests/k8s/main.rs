@@ -1,21 +1,21 @@
 //! Jobs on a real Kubernetes cluster: what users' documents promise, and what happens when pods, master and API server go.
 //!
-//! `make test-k8s` starts the cluster; each case sets up an installation of its own.
+//! `make test-k8s` starts the cluster; each case sets up an installation of its own. All but those of `alone` can run at once.
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use serde_json::{Value, json};
 use teraslice_tests::{
     Stage, flights,
-    k8s::{Fault, Installation, WAIT_MAX},
+    k8s::{Installation, WAIT_MAX},
     root,
 };
 
-mod faults;
+mod alone;
 mod fields;
 mod healing;
+mod masters;
 mod rights;
-mod scale;
 
 /// A job whose records are numbered, and written one line each into the claim `out`.
 fn numbered(records: u64, workers: u64, delay_ms: u64) -> Value {
@@ -85,12 +85,6 @@ fn complete(teraslice: &Installation, ex_id: &str, folder: &std::path::Path, rec
     assert_eq!(record["_slicer_stats"]["failed"], 0);
     check(folder, records);
     teraslice.await_gone(ex_id);
-}
-
-/// Sets up an installation whose master is on the first node.
-fn beside(name: &str) -> Installation {
-    let _aside = Fault::cordoned("n2");
-    Installation::start(name, &[])
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Launcher for Stage {
 
 pub(crate) async fn change(store: &dyn StateStore, ex_id: ExId, to: Status) {
     let from = store.execution(ex_id).await.unwrap().unwrap().status;
-    let change = StatusChange { from, to, failure: None, stats: None };
+    let change = StatusChange::new(from, to);
     store.set_status(ex_id, change).await.unwrap();
 }
 

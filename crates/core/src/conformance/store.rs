@@ -42,6 +42,7 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn StateStore>) {
     raises_epochs(&*make().await).await;
     fences_earlier_epochs(&*make().await).await;
     fences_earlier_generations(&*make().await).await;
+    fences_changes_of_status(&*make().await).await;
     says_what_does_not_exist(&*make().await).await;
     starts_with_an_empty_ledger(&*make().await).await;
     returns_what_a_controller_starts_from(&*make().await).await;
@@ -192,17 +193,18 @@ async fn pages_without_skipping(store: &dyn StateStore) {
 async fn compares_before_it_sets_a_status(store: &dyn StateStore) {
     let id = create(store, 1).await;
     let stats = Stats { processed: 5, ..Stats::default() };
-    let mut change = StatusChange {
-        from: Status::Pending,
-        to: Status::Running,
+    let change = StatusChange {
         failure: Some("first".to_owned()),
         stats: Some(stats.clone()),
+        ..StatusChange::new(Status::Pending, Status::Running)
     };
     store.set_status(id, change.clone()).await.expect("the expected status is there");
-    let refused = store.set_status(id, change.clone()).await;
+    let refused = store.set_status(id, change).await;
     assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
-    change = StatusChange { from: Status::Running, to: Status::Failing, failure: None, stats: None };
-    store.set_status(id, change).await.expect("the expected status is there");
+    store
+        .set_status(id, StatusChange::new(Status::Running, Status::Failing))
+        .await
+        .expect("the expected status is there");
     let now = stored(store, id).await;
     assert_eq!(now.status, Status::Failing);
     assert_eq!(now.failure.as_deref(), Some("first"), "an absent failure leaves the stored one");
@@ -212,19 +214,17 @@ async fn compares_before_it_sets_a_status(store: &dyn StateStore) {
 
 async fn refuses_illegal_moves(store: &dyn StateStore) {
     let id = create(store, 1).await;
-    let change = |from, to| StatusChange { from, to, failure: None, stats: None };
-    store.set_status(id, change(Status::Pending, Status::Completed)).await.expect("a legal move");
-    let refused = store.set_status(id, change(Status::Completed, Status::Running)).await;
+    store.set_status(id, StatusChange::new(Status::Pending, Status::Completed)).await.expect("a legal move");
+    let refused = store.set_status(id, StatusChange::new(Status::Completed, Status::Running)).await;
     assert!(matches!(refused, Err(StoreError::IllegalMove { .. })), "{refused:?}");
     assert_eq!(stored(store, id).await.status, Status::Completed);
 }
 
 async fn lets_one_of_two_win(store: Arc<dyn StateStore>) {
     let id = create(&*store, 1).await;
-    let change = |to| StatusChange { from: Status::Pending, to, failure: None, stats: None };
     let (one, two) = tokio::join!(
-        store.set_status(id, change(Status::Running)),
-        store.set_status(id, change(Status::Stopping))
+        store.set_status(id, StatusChange::new(Status::Pending, Status::Running)),
+        store.set_status(id, StatusChange::new(Status::Pending, Status::Stopping))
     );
     assert_ne!(one.is_ok(), two.is_ok(), "{one:?} {two:?}");
     let winner = if one.is_ok() { Status::Running } else { Status::Stopping };
@@ -257,6 +257,23 @@ async fn fences_earlier_epochs(store: &dyn StateStore) {
     store.append(id, writer, flush).await.expect("the current writer is accepted");
 }
 
+async fn fences_changes_of_status(store: &dyn StateStore) {
+    let id = create(store, 1).await;
+    let epoch = store.begin_epoch(id, FIRST.generation).await.expect("the generation is right");
+    let by = |writer| StatusChange {
+        stats: Some(Stats { processed: 5, ..Stats::default() }),
+        writer,
+        ..StatusChange::new(Status::Pending, Status::Running)
+    };
+    let refused = store.set_status(id, by(Some(FIRST))).await;
+    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
+    let now = stored(store, id).await;
+    assert_eq!((now.status, now.stats.processed), (Status::Pending, 0), "a fenced change changes nothing");
+    store.set_status(id, by(Some(Writer { epoch, ..FIRST }))).await.expect("the current writer is accepted");
+    let stop = StatusChange::new(Status::Running, Status::Stopping);
+    store.set_status(id, stop).await.expect("who is no controller is not fenced");
+}
+
 async fn fences_earlier_generations(store: &dyn StateStore) {
     let made = Execution { generation: Generation(2), epoch: Epoch(0), ..execution(1) };
     let id = made.ex_id;
@@ -271,7 +288,7 @@ async fn says_what_does_not_exist(store: &dyn StateStore) {
     let id = execution(1).ex_id;
     assert_eq!(store.execution(id).await.expect("reads"), None);
     assert!(store.executions(ExecutionQuery::page(ALL)).await.expect("lists").is_empty());
-    let change = StatusChange { from: Status::Pending, to: Status::Running, failure: None, stats: None };
+    let change = StatusChange::new(Status::Pending, Status::Running);
     let refusals = [
         store.set_status(id, change).await.err(),
         store.begin_epoch(id, FIRST.generation).await.err(),

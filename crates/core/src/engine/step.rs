@@ -249,7 +249,7 @@ impl<B: ClusterBackend> Surroundings<B> {
         failure: Option<String>,
     ) -> Result<(), Failure> {
         let from = execution.status;
-        let change = StatusChange { from, to, failure: failure.clone(), stats: None };
+        let change = StatusChange { failure: failure.clone(), ..StatusChange::new(from, to) };
         self.call("the state store", self.store.set_status(execution.ex_id, change)).await?;
         tracing::info!(ex_id = %execution.ex_id, %from, %to, "status changed");
         execution.status = to;

@@ -97,7 +97,7 @@ pub(super) async fn run(
         Ok(made) => made,
         Err(error) => {
             let reason = format!("failed to start the slicers: {error}");
-            return fail(store.as_ref(), &execution, reason).await;
+            return fail(store.as_ref(), &execution, writer, reason).await;
         }
     };
     let count = u32::try_from(made.len()).unwrap_or(u32::MAX);
@@ -203,14 +203,14 @@ async fn run_slicer(
 async fn fail(
     store: &dyn StateStore,
     execution: &Execution,
+    writer: Writer,
     reason: String,
 ) -> Result<ExecutionEnd, ControllerError> {
     tracing::error!(ex_id = %execution.ex_id, reason, "execution failed");
     let change = StatusChange {
-        from: execution.status,
-        to: Status::Failed,
         failure: Some(reason.clone()),
-        stats: None,
+        writer: Some(writer),
+        ..StatusChange::new(execution.status, Status::Failed)
     };
     store.set_status(execution.ex_id, change).await?;
     let (status, stats) = (Status::Failed, execution.stats.clone());
@@ -355,7 +355,7 @@ impl Driver {
     async fn change_status(&mut self, to: Status) -> Result<(), ControllerError> {
         for _ in 0..STATUS_TRIES {
             let from = self.execution.status;
-            let change = StatusChange { from, to, failure: None, stats: Some(self.machine.stats()) };
+            let change = self.status_change(to, self.machine.stats());
             match self.store.set_status(self.execution.ex_id, change).await {
                 Ok(()) => {
                     tracing::info!(ex_id = %self.execution.ex_id, %from, %to, "status changed");
@@ -377,6 +377,11 @@ impl Driver {
         Ok(())
     }
 
+    fn status_change(&self, to: Status, stats: Stats) -> StatusChange {
+        let (stats, writer) = (Some(stats), Some(self.writer));
+        StatusChange { stats, writer, ..StatusChange::new(self.execution.status, to) }
+    }
+
     /// Writes the final status and tells how it ended.
     async fn finish(mut self, end: End) -> Result<ExecutionEnd, ControllerError> {
         let mut stats = self.machine.stats();
@@ -395,8 +400,7 @@ impl Driver {
         };
         stats.job_duration = self.now().as_secs();
         for _ in 0..STATUS_TRIES {
-            let from = self.execution.status;
-            let change = StatusChange { from, to, failure: failure.clone(), stats: Some(stats.clone()) };
+            let change = StatusChange { failure: failure.clone(), ..self.status_change(to, stats.clone()) };
             match self.store.set_status(self.execution.ex_id, change).await {
                 Ok(()) => break,
                 Err(StoreError::Conflict { .. }) => {
@@ -416,14 +420,15 @@ impl Driver {
         let store = Arc::clone(&self.store);
         let left = async move {
             let Some(stored) = store.execution(ex_id).await? else { return Ok(()) };
-            if Writer::of(&stored) != writer {
-                return Ok(());
-            }
             let status = stored.status;
             if status == Status::Stopping || status.is_terminal() {
                 stats.job_duration = now.as_secs();
             }
-            let change = StatusChange { from: status, to: status, failure: None, stats: Some(stats.clone()) };
+            let change = StatusChange {
+                stats: Some(stats.clone()),
+                writer: Some(writer),
+                ..StatusChange::new(status, status)
+            };
             store.set_status(ex_id, change).await
         };
         if let Err(error) = left.await {

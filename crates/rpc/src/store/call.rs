@@ -9,10 +9,9 @@ use teraslice_core::store::{
 use teraslice_model::{
     access::{AuditEntry, TokenRecord},
     asset::AssetRecord,
-    execution::{Execution, JobRecord, Stats},
+    execution::{Execution, JobRecord},
     id::{ExId, Generation, JobId},
     slice::SliceState,
-    status::Status,
 };
 
 use crate::wire::v1;
@@ -29,7 +28,7 @@ pub(super) enum Call {
     Executions(ExecutionQuery),
     Sums,
     UpdateExecution { id: ExId, update: Box<ExecutionUpdate> },
-    SetStatus(Box<SetStatus>),
+    SetStatus { id: ExId, change: Box<StatusChange> },
     BeginEpoch { id: ExId, generation: Generation },
     Ledger(ExId),
     Slices { id: ExId, state: SliceState, page: Page },
@@ -45,16 +44,6 @@ pub(super) enum Call {
     DeleteToken(String),
     Note(AuditEntry),
     Audit(Page),
-}
-
-/// The arguments of `set_status`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SetStatus {
-    pub(super) id: ExId,
-    pub(super) from: Status,
-    pub(super) to: Status,
-    pub(super) failure: Option<String>,
-    pub(super) stats: Option<Stats>,
 }
 
 /// Which dead letters are listed.
@@ -97,8 +86,11 @@ impl Call {
             | Self::SliceCounts(_)
             | Self::DeadLetters { .. }
             | Self::Errors(ErrorQuery { ex_id: Some(_), .. }) => Ok(()),
-            Self::UpdateExecution { id, .. } | Self::BeginEpoch { id, .. } if *id == own => Ok(()),
-            Self::SetStatus(change) if change.id == own => Ok(()),
+            Self::UpdateExecution { id, .. } | Self::SetStatus { id, .. } | Self::BeginEpoch { id, .. }
+                if *id == own =>
+            {
+                Ok(())
+            }
             Self::ClaimDeadLetters { by, .. } if *by == own => Ok(()),
             _ => Err(not_allowed(own)),
         }
@@ -135,10 +127,7 @@ pub(super) async fn answer(store: &dyn StateStore, call: Call) -> Result<Vec<u8>
         Call::Executions(query) => json(&store.executions(query).await?),
         Call::Sums => json(&store.sums().await?),
         Call::UpdateExecution { id, update } => json(&store.update_execution(id, *update).await?),
-        Call::SetStatus(change) => {
-            let SetStatus { id, from, to, failure, stats } = *change;
-            json(&store.set_status(id, StatusChange { from, to, failure, stats }).await?)
-        }
+        Call::SetStatus { id, change } => json(&store.set_status(id, *change).await?),
         Call::BeginEpoch { id, generation } => json(&store.begin_epoch(id, generation).await?),
         Call::Ledger(id) => Ok(v1::Ledger::from(store.ledger(id).await?).encode_to_vec()),
         Call::Slices { id, state, page } => {
@@ -171,17 +160,19 @@ fn json(answer: &impl Serialize) -> Result<Vec<u8>, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use teraslice_model::status::Status;
+
     use super::*;
 
     #[test]
     fn a_controller_changes_its_own_execution_only() {
         let (own, other) = (ExId::from_random([1; 16]), ExId::from_random([2; 16]));
         let changes = |id| {
-            let (from, to, update) = (Status::Pending, Status::Running, Box::default());
+            let change = Box::new(StatusChange::new(Status::Pending, Status::Running));
             [
                 Call::BeginEpoch { id, generation: Generation(1) },
-                Call::UpdateExecution { id, update },
-                Call::SetStatus(Box::new(SetStatus { id, from, to, failure: None, stats: None })),
+                Call::UpdateExecution { id, update: Box::default() },
+                Call::SetStatus { id, change },
                 Call::ClaimDeadLetters { id: other, numbers: Vec::new(), from: None, by: id },
             ]
         };

@@ -28,7 +28,7 @@ use teraslice_model::{
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Request, Status, metadata::MetadataMap, transport::Channel};
 
-use super::call::{Call, SetStatus};
+use super::call::Call;
 use crate::{
     peer::{ConnectError, MESSAGE_SLACK, Peer},
     protocol,
@@ -258,8 +258,7 @@ impl StateStore for RemoteStore {
     }
 
     async fn set_status(&self, id: ExId, change: StatusChange) -> Result<(), StoreError> {
-        let StatusChange { from, to, failure, stats } = change;
-        self.json(Call::SetStatus(Box::new(SetStatus { id, from, to, failure, stats }))).await
+        self.json(Call::SetStatus { id, change: Box::new(change) }).await
     }
 
     async fn begin_epoch(&self, id: ExId, generation: Generation) -> Result<Epoch, StoreError> {

@@ -187,7 +187,7 @@ async fn a_controller_reaches_its_own_execution_and_reads_others() {
     remote.begin_epoch(own, FIRST.generation).await.unwrap();
     assert!(remote.execution(other).await.unwrap().is_some());
     assert_eq!(remote.ledger(other).await.unwrap().unfinished, []);
-    let change = StatusChange { from: Status::Pending, to: Status::Running, failure: None, stats: None };
+    let change = StatusChange::new(Status::Pending, Status::Running);
     remote.set_status(own, change.clone()).await.unwrap();
     let refusals = [
         remote.append(other, FIRST, flush(other, 1)).await.err(),

@@ -212,7 +212,7 @@ impl Stage {
 
     pub(crate) async fn set_status(&self, ex_id: ExId, to: Status) {
         let from = self.execution(ex_id).await.status;
-        self.store.set_status(ex_id, StatusChange { from, to, failure: None, stats: None }).await.unwrap();
+        self.store.set_status(ex_id, StatusChange::new(from, to)).await.unwrap();
     }
 
     /// Ends an execution as its controller would.
@@ -221,7 +221,8 @@ impl Stage {
         let failure = (to == Status::Failed).then(|| "2 slices have failed".to_owned());
         let stats =
             Stats { job_duration: 3, queuing_complete: Some(self.context.wall()), ..busy(&self.context) };
-        self.store.set_status(ex_id, StatusChange { from, to, failure, stats: Some(stats) }).await.unwrap();
+        let change = StatusChange { failure, stats: Some(stats), ..StatusChange::new(from, to) };
+        self.store.set_status(ex_id, change).await.unwrap();
     }
 
     /// Writes to the ledger of an execution as its controller would.

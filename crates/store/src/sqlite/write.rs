@@ -124,7 +124,7 @@ pub(super) fn set_status(
     let head = head(connection, ex_id)?;
     let found = Status::parse(&head.status)
         .ok_or_else(|| unreadable("execution", format!("status {}", head.status)))?;
-    rules::check_status(ex_id, found, change)?;
+    rules::check_status(ex_id, found, head.writer, change)?;
     let stats = change.stats.as_ref().map(|stats| row::json("statistics", stats)).transpose()?;
     connection
         .prepare_cached(

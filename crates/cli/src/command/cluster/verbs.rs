@@ -234,7 +234,53 @@ pub(crate) fn watched(outcome: Outcome, execution: &Value) -> Outcome {
 /// Shows the warnings of an answer.
 pub(crate) fn warn(site: &Site, answer: &Value) {
     for warning in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-        let text = warning.as_str().or_else(|| warning.get("message")?.as_str());
-        site.screen.say(&format!("warning: {}", text.map_or_else(|| warning.to_string(), show::plain)));
+        site.screen.say(&format!("warning: {}", show::plain(&worded(warning))));
+    }
+}
+
+/// Says a warning in words: a plain one, or one about a property of a job, an operation or an API.
+fn worded(warning: &Value) -> String {
+    let text = |pointer: &str| warning.pointer(pointer).and_then(Value::as_str);
+    let about = (text("/reason/reason/field"), text("/reason/reason/description"));
+    let (Some(field), Some(description)) = about else {
+        return warning
+            .as_str()
+            .or_else(|| text("/message"))
+            .map_or_else(|| warning.to_string(), str::to_owned);
+    };
+    let owner = text("/reason/reason/_op").or_else(|| text("/reason/reason/api_name"));
+    let owner = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
+    let is_deprecated = text("/reason/kind") == Some("deprecation");
+    format!("{field:?}{owner}{}: {description}", if is_deprecated { " is deprecated" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn says_warnings_in_words() {
+        let about = |kind: &str, reason: Value| json!({"type": "JobValidation", "reason": {"type": "jobProperty", "kind": kind, "reason": reason}});
+        for (warning, words) in [
+            (json!("mind the gap"), "mind the gap"),
+            (json!({"message": "mind the gap"}), "mind the gap"),
+            (json!({"gap": 1}), r#"{"gap":1}"#),
+            (
+                about("deprecation", json!({"field": "cpu", "description": "use x"})),
+                r#""cpu" is deprecated: use x"#,
+            ),
+            (
+                about("deprecation", json!({"_op": "filter", "field": "cpu", "description": "use x"})),
+                r#""cpu" of filter is deprecated: use x"#,
+            ),
+            (
+                about("notice", json!({"field": "cpus", "description": "no such property"})),
+                r#""cpus": no such property"#,
+            ),
+        ] {
+            assert_eq!(worded(&warning), words);
+        }
     }
 }

@@ -262,7 +262,7 @@ async fn lists_executions_by_status(store: &dyn StateStore) {
         let query = ExecutionQuery { sort, page, ..having(&[Status::Running, Status::Pending]) };
         assert_eq!(numbers(store, query).await, [2, 1]);
     }
-    let change = StatusChange { from: Status::Running, to: Status::Failed, failure: None, stats: None };
+    let change = StatusChange::new(Status::Running, Status::Failed);
     store.set_status(execution(4).ex_id, change).await.expect("the expected status is there");
     assert_eq!(numbers(store, having(&[Status::Running])).await, [2]);
     let query = ExecutionQuery { job_id: Some(execution(4).job_id), ..having(&[Status::Failed]) };
@@ -346,7 +346,7 @@ async fn updates_executions(store: &dyn StateStore) {
     };
     assert_eq!(answer, wanted, "the answer is what it is now");
     assert_eq!(stored(store, id).await, wanted);
-    let change = StatusChange { from: Status::Pending, to: Status::Running, failure: None, stats: None };
+    let change = StatusChange::new(Status::Pending, Status::Running);
     store.set_status(id, change).await.expect("the expected status is there");
     let deleted = Some(Timestamp::from_millis(BASE));
     let update = ExecutionUpdate { deleted, workers_wanted: Some(0), ..ExecutionUpdate::default() };
@@ -380,7 +380,7 @@ async fn adds_up_statistics(store: &dyn StateStore) {
     store.create_execution(made).await.expect("a free id is accepted");
     let id = create(store, 2).await;
     let change =
-        StatusChange { from: Status::Pending, to: Status::Running, failure: None, stats: Some(stats(20)) };
+        StatusChange { stats: Some(stats(20)), ..StatusChange::new(Status::Pending, Status::Running) };
     store.set_status(id, change).await.expect("the expected status is there");
     let wanted = Sums {
         processed: 30,

@@ -135,7 +135,7 @@ async fn changes_a_status_once() {
         let made = execution(1);
         let id = made.ex_id;
         store.create_execution(made).await.unwrap();
-        let change = StatusChange { from: Status::Pending, to: Status::Running, failure: None, stats: None };
+        let change = StatusChange::new(Status::Pending, Status::Running);
         relay.lose("if_seq_no");
         store.set_status(id, change.clone()).await.unwrap();
         assert!(relay.has_lost());

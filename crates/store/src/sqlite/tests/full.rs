@@ -80,12 +80,7 @@ async fn writes_what_fits_when_a_neighbour_in_the_group_does_not() {
     let (directory, id) = used().await;
     let small = SqliteOptions { size_max: Some(512 << 10), ..options() };
     let store = SqliteStore::open(directory.path(), small).unwrap();
-    let change = StatusChange {
-        from: teraslice_model::status::Status::Pending,
-        to: teraslice_model::status::Status::Running,
-        failure: None,
-        stats: None,
-    };
+    let change = StatusChange::new(Status::Pending, Status::Running);
     let (big, small, late) = tokio::join!(
         store.append(id, FIRST, flush(id, 11, 50_000)),
         store.set_status(id, change),
