@@ -67,9 +67,23 @@ pub(crate) fn record(answer: Option<Answer>, wanted: &[&str]) -> Option<Value> {
     is_wanted.then_some(record)
 }
 
-pub(crate) fn config_of_agent() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+fn config_of_agent() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
     let config = ureq::Agent::config_builder().http_status_as_error(false);
     config.timeout_global(Some(Duration::from_mins(5)))
+}
+
+pub(crate) fn agent() -> ureq::Agent {
+    config_of_agent().build().new_agent()
+}
+
+/// Makes an agent that believes this authority, and no other.
+///
+/// Panics when it is no certificate in PEM.
+pub(crate) fn agent_believing(authority: &[u8]) -> ureq::Agent {
+    let believed = ureq::tls::Certificate::from_pem(authority).expect("the master writes a certificate");
+    let roots = ureq::tls::RootCerts::new_with_certs(&[believed]);
+    let tls = ureq::tls::TlsConfig::builder().root_certs(roots).build();
+    config_of_agent().tls_config(tls).build().new_agent()
 }
 
 pub(crate) fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {

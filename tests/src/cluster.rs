@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Stage,
-    api::{self, Answer, answer, config_of_agent},
+    api::{self, Answer, agent_believing, answer},
     backends, binary,
     clock::Clock,
     elastic, kill,
@@ -136,10 +136,7 @@ impl Cluster {
         let pem = cluster.wait("the authority of the master", WAIT_MAX, |_| {
             fs::read(&ca).ok().filter(|pem| !pem.is_empty())
         });
-        let believed = ureq::tls::Certificate::from_pem(&pem).expect("the master writes a certificate");
-        let tls =
-            ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::new_with_certs(&[believed]));
-        cluster.agent = config_of_agent().tls_config(tls.build()).build().new_agent();
+        cluster.agent = agent_believing(&pem);
         cluster.await_open();
         cluster.options.config["tls"] = json!({"ca": ca});
         for node in 0..nodes {
@@ -234,7 +231,7 @@ impl Cluster {
         let stage = Stage::default();
         let clock = options.has_clock.then(|| Clock::new(stage.path("clock")));
         let name = format!("test-{}-{port}", std::process::id());
-        let agent = config_of_agent().build().new_agent();
+        let agent = api::agent();
         let nodes = (0..options.nodes).map(|_| None).collect();
         Self {
             stage,

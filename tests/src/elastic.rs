@@ -5,7 +5,7 @@ use std::{env, fs, path::PathBuf, process::Command};
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Answer, answer, config_of_agent},
+    api::{Answer, agent, answer},
     kill, root, tell,
 };
 
@@ -37,7 +37,7 @@ impl ElasticServer {
             );
             return None;
         }
-        let agent = config_of_agent().build().new_agent();
+        let agent = agent();
         let mut server = Self { script, folder, url: String::new(), agent };
         match server.up(&["--port", "0"]) {
             Ok(url) => server.url = url,

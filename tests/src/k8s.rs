@@ -15,7 +15,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    api::{self, Answer, config_of_agent},
+    api::{self, Answer, agent, agent_believing},
     binary, root,
 };
 
@@ -73,6 +73,28 @@ impl Installation {
         Self::set_up(name, &[], Some(server), Some(("ELASTICSEARCH", "1")))
     }
 
+    /// Sets it up with encrypted links, as the documents say it, by an authority that the master makes.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    #[must_use]
+    pub fn start_encrypted(name: &str) -> Self {
+        let mut installation = Self::start(name, &[]);
+        installation.rewrite("teraslice-master", |text| text + "  tls: {}\n");
+        let probe = json!({"httpGet": {"scheme": "HTTPS"}});
+        let container =
+            json!({"name": "master", "startupProbe": probe, "readinessProbe": probe, "livenessProbe": probe});
+        let patch = json!({"spec": {"template": {"spec": {"containers": [container]}}}}).to_string();
+        installation.kubectl(&["patch", "deployment/teraslice-master", "--patch", &patch]);
+        installation.await_master();
+        let authority = fs::read(installation.folder.path().join("teraslice-state/ca.pem"));
+        installation.agent = agent_believing(&authority.expect("the master has made an authority"));
+        installation.url = installation.url.replace("http:", "https:");
+        installation.await_ready();
+        installation
+    }
+
     /// `variable` is one of the example's Makefile.
     fn set_up(
         name: &str,
@@ -82,8 +104,7 @@ impl Installation {
     ) -> Self {
         let namespace = format!("ts-{name}-{}", std::process::id());
         let folder = tempfile::tempdir().expect("the folder for temporary files can be written");
-        let mut installation =
-            Self { namespace, folder, url: String::new(), agent: config_of_agent().build().new_agent() };
+        let mut installation = Self { namespace, folder, url: String::new(), agent: agent() };
         for claim in ["teraslice-assets", "teraslice-state"] {
             installation.volume(claim);
         }
@@ -222,6 +243,10 @@ impl Installation {
     /// Replaces the master's pod, and waits for the new one.
     pub fn restart_master(&self) {
         self.kubectl(&["rollout", "restart", "deployment/teraslice-master"]);
+        self.await_master();
+    }
+
+    fn await_master(&self) {
         self.kubectl(&["rollout", "status", "deployment/teraslice-master", "--timeout", "180s"]);
     }
 

@@ -45,9 +45,7 @@ use crate::{
     KubernetesSettings,
     api::{self, Objects},
     cache::{Cache, Leave},
-    labels,
-    lease::{self, Leadership},
-    names, render,
+    labels, lease, names, render,
     seen::{Purpose, Seen, SeenJob, SeenPod},
     tokens::TokenVerifier,
     validate,
@@ -172,12 +170,6 @@ impl Kubernetes {
     pub fn tokens(&self) -> TokenVerifier {
         let Shared { settings, context, client, .. } = &*self.shared;
         TokenVerifier::new(client.clone(), settings.audience(), settings.namespace.clone(), context.clone())
-    }
-
-    /// Waits until no other master leads the cluster, then leads it under the name `holder`, which no other process has.
-    pub async fn lead(&self, holder: String) -> Leadership {
-        let Shared { settings, context, objects, .. } = &*self.shared;
-        lease::lead(objects.leases.clone(), &settings.cluster, holder, context).await
     }
 
     fn check_term(&self) -> Result<Term, BackendError> {

@@ -13,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
     jiff,
 };
-use kube::{Api, api::PostParams};
+use kube::{Api, Client, api::PostParams};
 use teraslice_core::{backend::BackendError, context::Context};
 use teraslice_model::id::Term;
 use tokio::{
@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{api, names};
+use crate::{api, names, settings::KubernetesSettings};
 
 /// A lease that was not renewed for so long is free.
 pub(crate) const DURATION: Duration = Duration::from_secs(15);
@@ -88,9 +88,15 @@ pub(crate) async fn claim(leases: &Api<Lease>, cluster: &str, term: Term) -> Res
     Ok(())
 }
 
-/// Waits until nobody else leads, and does so under the name `holder`.
-pub(crate) async fn lead(leases: Api<Lease>, cluster: &str, holder: String, context: &Context) -> Leadership {
-    let name = names::lease(cluster);
+/// Waits until no other master leads the cluster, then leads it under the name `holder`, which no other process has.
+pub async fn lead(
+    client: Client,
+    settings: &KubernetesSettings,
+    holder: String,
+    context: &Context,
+) -> Leadership {
+    let leases = Api::namespaced(client, &settings.namespace);
+    let name = names::lease(&settings.cluster);
     let mut others: Option<(String, Instant)> = None;
     let taken = loop {
         let mut pause = LOOK_EVERY;

@@ -25,7 +25,8 @@ mod watch;
 
 pub use backend::{Kubernetes, PodView};
 pub use connect::{ConnectError, client};
-pub use lease::Leadership;
+pub use kube::Client;
+pub use lease::{Leadership, lead};
 pub use render::{CONTAINER, Rendered, render};
 pub use seen::Purpose;
 pub use settings::KubernetesSettings;

@@ -51,6 +51,9 @@ pub struct KubernetesSettings {
     pub shutdown_timeout: Duration,
     /// Where pods find the master: a URL.
     pub master_url: String,
+    /// The certificate of the master's own authority, PEM, which pods believe; absent: links are not encrypted, or by other
+    /// certificates.
+    pub authority: Option<String>,
 }
 
 impl KubernetesSettings {
@@ -77,6 +80,7 @@ impl KubernetesSettings {
             env_vars: BTreeMap::new(),
             shutdown_timeout: Duration::from_mins(1),
             master_url: "http://localhost:5678".to_owned(),
+            authority: None,
             cluster,
         }
     }

@@ -1,4 +1,5 @@
-//! What the accounts of an installation may do: as little as they need, or everything, as in earlier installations.
+//! What the accounts of an installation may do: as little as they need, or everything, as in earlier installations. And who can
+//! listen.
 
 use std::process::Command;
 
@@ -65,6 +66,26 @@ fn works_with_the_wide_rights_of_earlier_installations() {
     for pod in teraslice.await_pods(&ex_id, "worker", 2) {
         assert_eq!(pod["spec"]["serviceAccountName"], "teraslice-worker", "who has no rights");
         assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
+    }
+    complete(&teraslice, &ex_id, &folder, records);
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+fn encrypts_every_link() {
+    let teraslice = Installation::start_encrypted("tls");
+    let records = 20_000;
+    let folder = input(&teraslice, records);
+    let (_, ex_id) = teraslice.submit(&numbered(records, 2, 500));
+    for pod in teraslice.await_pods(&ex_id, "worker", 2) {
+        let told = pod["spec"]["containers"][0]["env"].as_array().expect("a pod has an environment");
+        let value =
+            |name: &str| told.iter().find(|it| it["name"] == name).and_then(|it| it["value"].as_str());
+        assert_eq!(value("TERASLICE_MASTER"), Some("https://teraslice-master:5678"));
+        assert!(
+            value("TERASLICE_AUTHORITY").is_some_and(|pem| pem.contains("BEGIN CERTIFICATE")),
+            "{told:?}"
+        );
     }
     complete(&teraslice, &ex_id, &folder, records);
 }

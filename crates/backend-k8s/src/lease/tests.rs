@@ -21,9 +21,9 @@ impl Scene {
 
     /// Lets somebody want to lead.
     fn candidate(&self, name: &'static str) -> JoinHandle<Leadership> {
-        let leases = Api::namespaced(self.server.client(name), "default");
-        let context = self.context.clone();
-        self.context.spawn(async move { lead(leases, "ts", name.to_owned(), &context).await })
+        let (client, context) = (self.server.client(name), self.context.clone());
+        let settings = KubernetesSettings::new("ts");
+        self.context.spawn(async move { lead(client, &settings, name.to_owned(), &context).await })
     }
 
     fn holder(&self) -> Option<String> {

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 use teraslice_core::backend::{
     DesiredExecution, Role,
     variables::{
-        CLUSTER, EX_ID, GENERATION, HOST, INCARNATION, JOB_ID, MASTER, NODE_TYPE, ORDINAL, RUN_DIRECTORY,
-        TOKEN_FILE, WORKER_ID,
+        AUTHORITY, CLUSTER, EX_ID, GENERATION, HOST, INCARNATION, JOB_ID, MASTER, NODE_TYPE, ORDINAL,
+        RUN_DIRECTORY, TOKEN_FILE, WORKER_ID,
     },
 };
 use teraslice_model::job::CheckedJob;
@@ -19,7 +19,7 @@ const POD_NAME: &str = "POD_NAME";
 /// The address of the pod.
 const POD_IP: &str = "POD_IP";
 /// What neither a job nor the cluster may set.
-pub(crate) const RESERVED: [&str; 14] = [
+pub(crate) const RESERVED: [&str; 15] = [
     NODE_TYPE,
     CLUSTER,
     EX_ID,
@@ -33,6 +33,7 @@ pub(crate) const RESERVED: [&str; 14] = [
     POD_IP,
     HOST,
     MASTER,
+    AUTHORITY,
     TOKEN_FILE,
 ];
 
@@ -70,6 +71,7 @@ pub(super) fn variables(
         value(MASTER, &settings.master_url),
         value(TOKEN_FILE, "/var/run/secrets/teraslice/token"),
     ]);
+    all.extend(settings.authority.as_ref().map(|pem| value(AUTHORITY, pem)));
     all.extend(given(&desired.job, settings).into_iter().map(|(name, text)| value(&name, &text)));
     all
 }

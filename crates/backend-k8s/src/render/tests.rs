@@ -52,7 +52,8 @@ fn everything() -> KubernetesSettings {
             constraint: Constraint::Required,
         }],
         env_vars: BTreeMap::from([("TZ".to_owned(), "UTC".to_owned())]),
-        master_url: "http://teraslice.ts-prod:5678".to_owned(),
+        master_url: "https://teraslice.ts-prod:5678".to_owned(),
+        authority: Some("-----BEGIN CERTIFICATE-----\n".to_owned()),
         ..KubernetesSettings::new("prod 1")
     }
 }

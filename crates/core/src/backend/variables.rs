@@ -22,6 +22,8 @@ pub const WORKER_ID: &str = "TERASLICE_WORKER_ID";
 pub const HOST: &str = "TERASLICE_HOST";
 /// The URL of the master.
 pub const MASTER: &str = "TERASLICE_MASTER";
+/// The certificate of the authority by which it knows the master and its controller, PEM, where the master has one of its own.
+pub const AUTHORITY: &str = "TERASLICE_AUTHORITY";
 /// The file with the token by which it shows who it is, renewed in place; without it, it knows a secret.
 pub const TOKEN_FILE: &str = "TERASLICE_TOKEN_FILE";
 /// The token itself, where there is no file for it.

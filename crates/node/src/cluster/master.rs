@@ -26,7 +26,7 @@ use axum::{
     serve::IncomingStream,
 };
 use teraslice_api::cluster::ClusterInfo;
-use teraslice_backend_k8s::{self as k8s, Kubernetes, Leadership};
+use teraslice_backend_k8s::{self as k8s, Kubernetes, KubernetesSettings, Leadership};
 use teraslice_backend_native::nodes::{
     Nodes,
     message::{FromNode, ToNode},
@@ -152,7 +152,7 @@ impl Master {
         fs::create_dir_all(state_directory)
             .map_err(|source| MasterError::File { path: state_directory.to_owned(), source })?;
         // Before anything is touched that another master may have open.
-        let (pods, leadership) = lead(config, context).await?.unzip();
+        let (client, leadership) = lead(config, context).await?.unzip();
         let store = parts.state(state_directory, context).await?;
         let dress = dress(config, state_directory, store.as_ref(), context).await?;
         let key = dress.key.clone();
@@ -163,10 +163,15 @@ impl Master {
         let controllers = Controllers::load(options, context.clone(), Arc::clone(&store)).await?;
         let options = engine_options(config, leadership.as_ref(), state_directory)?;
         let shared = Arc::clone(&store);
-        let engaged = match (pods, config.plugin()) {
-            (Some(pods), _) => engaged::on_kubernetes(pods, dress, options, shared, context),
+        let engaged = match (client, config.plugin()) {
+            (Some(client), _) => {
+                let settings =
+                    KubernetesSettings { authority: dress.authority_pem(), ..config.kubernetes.clone() };
+                let pods = Kubernetes::new(settings, client, context.clone());
+                engaged::on_kubernetes(pods, dress, options, shared, context)
+            }
             (None, Some(named)) => {
-                let plugin = plugin::options(config, named, state_directory, key.clone(), command);
+                let plugin = plugin::options(config, named, state_directory, command, &dress);
                 engaged::on_plugin(plugin, dress, options, shared, context)
             }
             (None, None) => {
@@ -283,15 +288,15 @@ async fn dress(
 }
 
 /// Reaches the Kubernetes cluster, if that is the backend, and waits until no other master leads there.
-async fn lead(config: &Config, context: &Context) -> Result<Option<(Kubernetes, Leadership)>, MasterError> {
+async fn lead(config: &Config, context: &Context) -> Result<Option<(k8s::Client, Leadership)>, MasterError> {
     if !config.is_kubernetes() {
         return Ok(None);
     }
-    let pods = Kubernetes::new(config.kubernetes.clone(), k8s::client().await?, context.clone());
+    let client = k8s::client().await?;
     // No other process has this name.
     let holder = format!("{}_{}_{}", machine(), std::process::id(), uuid::Uuid::new_v4());
-    let leadership = pods.lead(holder).await;
-    Ok(Some((pods, leadership)))
+    let leadership = k8s::lead(client.clone(), &config.kubernetes, holder, context).await;
+    Ok(Some((client, leadership)))
 }
 
 fn engine_options(

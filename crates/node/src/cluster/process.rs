@@ -9,7 +9,7 @@ use teraslice_backend_native::{
     socket::SECRET,
 };
 use teraslice_core::{
-    backend::variables::{HOST, MASTER},
+    backend::variables::{AUTHORITY, HOST, MASTER},
     context::Context,
     execution::ControllerError,
 };
@@ -164,9 +164,16 @@ impl Member {
     /// Reads what this process was started for; in a pod the master is asked. May compile assets: before the runtime.
     pub(super) fn start(parts: &Parts) -> Result<Self, ProcessError> {
         let assignment = Assignment::from_environment()?;
-        let config = parts.config().clone();
+        let mut config = parts.config().clone();
         let mut master = Peer::new(variable(MASTER)?);
-        master.ca_pem = identity::trusted(&config)?;
+        master.ca_pem = match env::var(AUTHORITY) {
+            // Links are encrypted, whether it is said once more here or not.
+            Ok(pem) => {
+                config.cluster.tls.get_or_insert_default();
+                Some(pem)
+            }
+            Err(_) => identity::trusted(&config)?,
+        };
         let mut parts = parts.clone();
         let (told, ports, slicer_timeout) = match pod::token() {
             Some(token) => {

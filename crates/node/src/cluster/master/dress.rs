@@ -56,6 +56,11 @@ impl Dress {
         }
     }
 
+    /// Returns the certificate of the master's own authority, PEM, which whoever connects has to believe.
+    pub(super) fn authority_pem(&self) -> Option<String> {
+        self.authority.as_ref().map(|authority| authority.cert_pem().to_owned())
+    }
+
     /// Returns the certificate and the key of a controller, PEM, where links are encrypted by the master's own authority.
     fn certificate(&self, ex_id: ExId) -> Option<String> {
         let issued = self.authority.as_ref()?.issue(&[identity::controller_name(ex_id)]);

@@ -13,7 +13,8 @@ use teraslice_core::{
         ClusterBackend, DesiredExecution, Instance, Role,
         health::Trouble,
         variables::{
-            CLUSTER, EX_ID, GENERATION, INCARNATION, JOB_ID, MASTER, NODE_TYPE, RUN_DIRECTORY, TOKEN,
+            AUTHORITY, CLUSTER, EX_ID, GENERATION, INCARNATION, JOB_ID, MASTER, NODE_TYPE, RUN_DIRECTORY,
+            TOKEN,
         },
     },
     store::StateStore,
@@ -41,8 +42,8 @@ pub(super) fn options(
     config: &Config,
     (name, backend): (&str, &BackendConfig),
     state_directory: &Path,
-    key: ClusterKey,
     command: ProcessCommand,
+    dress: &Dress,
 ) -> PluginOptions {
     let folder = state_directory.join("backends").join(name);
     let program = backend.program.clone().unwrap_or_else(|| command.program.display().to_string());
@@ -53,7 +54,8 @@ pub(super) fn options(
         master: config.cluster.master_url(),
         env_vars: config.env_vars.clone(),
         run_directory: folder.join("run").display().to_string(),
-        key,
+        key: dress.key.clone(),
+        authority: dress.authority_pem(),
     };
     let dress = Arc::new(move |desired: &DesiredExecution, role| starter.template(desired, role));
     let mut options =
@@ -73,6 +75,7 @@ struct Starter {
     env_vars: BTreeMap<String, String>,
     run_directory: String,
     key: ClusterKey,
+    authority: Option<String>,
 }
 
 impl Starter {
@@ -96,6 +99,7 @@ impl Starter {
         let mut environment = self.env_vars.clone();
         environment.extend(desired.job.env_vars.clone());
         environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        environment.extend(self.authority.clone().map(|pem| (AUTHORITY.to_owned(), pem)));
         ProcessTemplate { program: self.program.clone(), arguments, environment }
     }
 }
