@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use teraslice_model::access::AccessRole;
+use teraslice_model::{access::AccessRole, status::Status};
 
 use super::*;
 
