@@ -26,7 +26,7 @@ use axum::{
     serve::IncomingStream,
 };
 use teraslice_api::cluster::ClusterInfo;
-use teraslice_backend_k8s::{self as k8s, Kubernetes, KubernetesSettings, Leadership};
+use teraslice_backend_k8s::{self as k8s, Leadership};
 use teraslice_backend_native::nodes::{
     Nodes,
     message::{FromNode, ToNode},
@@ -165,10 +165,7 @@ impl Master {
         let shared = Arc::clone(&store);
         let engaged = match (client, config.plugin()) {
             (Some(client), _) => {
-                let settings =
-                    KubernetesSettings { authority: dress.authority_pem(), ..config.kubernetes.clone() };
-                let pods = Kubernetes::new(settings, client, context.clone());
-                engaged::on_kubernetes(pods, dress, options, shared, context)
+                engaged::on_kubernetes(config.kubernetes.clone(), client, dress, options, shared, context)
             }
             (None, Some(named)) => {
                 let plugin = plugin::options(config, named, state_directory, command, &dress);

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use futures::{FutureExt, future::BoxFuture};
-use teraslice_backend_k8s::{Kubernetes, TokenVerifier};
+use teraslice_backend_k8s::{Client, Kubernetes, KubernetesSettings, TokenVerifier};
 use teraslice_backend_native::nodes::{Nodes, NodesOptions, message::ProcessSpec};
 use teraslice_backend_plugin::{PluginBackend, PluginOptions};
 use teraslice_core::{
@@ -61,12 +61,15 @@ pub(super) fn on_nodes(
 
 /// Runs controllers and workers as pods.
 pub(super) fn on_kubernetes(
-    pods: Kubernetes,
+    settings: KubernetesSettings,
+    client: Client,
     dress: Dress,
     options: EngineOptions,
     store: Arc<dyn StateStore>,
     context: &Context,
 ) -> Engaged {
+    let settings = KubernetesSettings { authority: dress.authority_pem(), ..settings };
+    let pods = Kubernetes::new(settings, client, context.clone());
     let (engine, running) = engine(options, context, Arc::clone(&store), pods.handle());
     let view = Arc::new(PodsOfMaster::new(pods.handle()));
     let introducer = Arc::new(Introducer { tokens: pods.tokens(), pods, dress, store });
