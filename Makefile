@@ -44,8 +44,7 @@ test-backend: build ## runs the cases of clusters on the example backend TERASLI
 		--test scenarios -- --test-threads 1
 
 test-k8s: build ## runs the cases that need a Kubernetes cluster, in one that the scripts of the folder TERASLICE_KUBE start
-	tests/k8s/run.sh $(TERASLICE_KUBE) $(TERASLICE) cargo test --release --workspace --test conformance --test k8s \
-		-- --ignored
+	tests/k8s/run.sh $(TERASLICE_KUBE) $(TERASLICE)
 
 sim: build ## simulates clusters under SEEDS new seeds (100) of every scenario
 	for scenario in cluster calm crowded failover leaving alone held; do \

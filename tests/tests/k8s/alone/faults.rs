@@ -58,7 +58,7 @@ fn goes_on_while_the_api_server_is_away() {
 #[ignore = "needs a cluster: KUBECONFIG"]
 #[expect(clippy::disallowed_methods, reason = "says how long it takes for real")]
 fn goes_on_elsewhere_when_a_node_is_cut_off() {
-    let records = 60_000;
+    let records = 20_000;
     let teraslice = beside("node");
     let folder = input(&teraslice, records);
     let here = Fault::cordoned("n1");
