@@ -1,6 +1,6 @@
 //! A real search server for a case: started, killed, started again, looked into.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{env, fs, path::PathBuf, process::Command, thread::sleep, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,9 @@ use crate::{
 
 /// Documents asked for at once when an index is looked through.
 const PAGE: usize = 10_000;
+/// A request that the server has no room for is sent again after this, so often at the most.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
+const BUSY_TRIES: u32 = 300;
 
 /// A search server on this machine, empty at first; gone at the end.
 #[derive(Debug)]
@@ -94,15 +97,24 @@ impl ElasticServer {
     ///
     /// When it is not answered.
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let Answer { status, body } =
-            self.send(method, path, "application/json", body.map(ToString::to_string).unwrap_or_default());
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let Answer { status, body } = self.send(method, path, "application/json", &body);
         (status, body)
     }
 
-    fn send(&self, method: &str, path: &str, kind: &str, body: String) -> Answer {
-        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
-        let request = request.header("content-type", kind).body(body).expect("the request is one");
-        answer(self.agent.run(request)).unwrap_or_else(|| panic!("{method} {path} is not answered"))
+    /// Sends a request, again as long as the server has no room for it: its heap is small.
+    fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> Answer {
+        for _ in 0..BUSY_TRIES {
+            let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+            let request = request.header("content-type", kind).body(body).expect("the request is one");
+            let answer = answer(self.agent.run(request));
+            let answer = answer.unwrap_or_else(|| panic!("{method} {path} is not answered"));
+            if answer.status != 429 {
+                return answer;
+            }
+            sleep(BUSY_PAUSE);
+        }
+        panic!("{method} {path}: the server has had no room for it for {:?}", BUSY_PAUSE * BUSY_TRIES)
     }
 
     /// Sends a request that has to succeed.
@@ -122,7 +134,7 @@ impl ElasticServer {
     ///
     /// When one does not.
     pub fn bulk(&self, body: &str) {
-        let answer = self.send("POST", "/_bulk", "application/x-ndjson", body.to_owned());
+        let answer = self.send("POST", "/_bulk", "application/x-ndjson", body);
         assert_eq!(answer.body["errors"], false, "{}", answer.body);
     }
 
