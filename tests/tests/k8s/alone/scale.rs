@@ -1,11 +1,16 @@
-//! Many executions at once: they complete, and cost little while they run.
+//! Many executions at once: they complete, and cost little while they run. How soon a job starts, and its slices go on elsewhere.
 
-use std::time::{Duration, Instant};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use teraslice_tests::{
     k8s::{FakeNodes, Installation, WAIT_MAX, requests_of_masters},
-    tell,
+    kill, tell,
 };
 
 #[test]
@@ -139,4 +144,51 @@ fn starts_jobs_and_says_how_fast_against_a_plain_one() {
     tell(&format!(
         "first slice {ours:?} after the submit, a pod of a plain Job runs after {plain:?}: {ratio:.2}"
     ));
+}
+
+/// Returns the file that a worker writes aside for a slice, other than `earlier`.
+fn aside(folder: &Path, earlier: Option<&OsString>) -> Option<OsString> {
+    let files =
+        fs::read_dir(folder).ok()?.flatten().filter(|file| file.path().extension() == Some("tmp".as_ref()));
+    files.map(|file| file.file_name()).find(|name| Some(name) != earlier)
+}
+
+/// Returns the process, in whichever pod, that holds a file of this name open.
+fn holder(name: &OsString) -> Option<u32> {
+    let is_it = |file: PathBuf| fs::read_link(file).is_ok_and(|held| held.file_name() == Some(name));
+    let holds = |pid: &u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        files.map(|file| file.path()).any(is_it)
+    };
+    let processes = fs::read_dir("/proc").expect("this is Linux").flatten();
+    processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).find(holds)
+}
+
+#[test]
+#[ignore = "needs a cluster: KUBECONFIG"]
+#[expect(clippy::disallowed_methods, reason = "says how long it takes for real")]
+fn hands_the_slices_of_a_killed_pod_on() {
+    let teraslice = Installation::start("handover", &[]);
+    let folder = teraslice.claim("out").join("done");
+    // One slice, which takes a while.
+    let (_, ex_id) = teraslice.submit(&json!({
+        "name": "handover", "lifecycle": "once", "workers": 2, "volumes": [{"name": "out", "path": "/out"}],
+        "cpu_execution_controller": 0.1, "memory_execution_controller": 256_000_000,
+        "operations": [
+            {"_op": "data_generator", "size": 1_000_000},
+            {"_op": "file_exporter", "path": "/out/done", "format": "ldjson", "compression": "gzip", "file_per_slice": true},
+        ],
+    }));
+    let first = teraslice.wait("a slice to run", WAIT_MAX, |_| aside(&folder, None));
+    teraslice.await_pods(&ex_id, "worker", 2);
+    kill(holder(&first).expect("a worker runs the slice"));
+    let since = Instant::now();
+    teraslice.wait("the slice to run again", WAIT_MAX, |_| aside(&folder, Some(&first)));
+    tell(&format!("a worker's process killed: its slice runs again after {:?}", since.elapsed()));
+    let record = teraslice.await_status(&ex_id, &["completed"]);
+    assert_eq!(
+        (&record["_slicer_stats"]["processed"], &record["_slicer_stats"]["failed"]),
+        (&json!(1), &json!(0))
+    );
+    teraslice.await_gone(&ex_id);
 }
