@@ -28,6 +28,8 @@ use cluster::{run, script};
 pub const WAIT_MAX: Duration = Duration::from_secs(120);
 /// While something is waited for, it is looked this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The label of masters.
+const MASTERS: &str = "app.kubernetes.io/component=master";
 /// The user of the image.
 const USER: u32 = 10_001;
 
@@ -50,7 +52,12 @@ impl Installation {
     /// When that fails.
     #[must_use]
     pub fn start(name: &str, more: &[(&str, &str)]) -> Self {
-        Self::set_up(name, more, None, None)
+        let installation = Self::prepare(name).launch(None);
+        if !more.is_empty() {
+            installation.configure(more);
+            installation.await_ready();
+        }
+        installation
     }
 
     /// Sets it up with the rights of earlier installations: the master is the account `default`, which may do everything.
@@ -60,7 +67,7 @@ impl Installation {
     /// When that fails.
     #[must_use]
     pub fn start_wide(name: &str) -> Self {
-        Self::set_up(name, &[], None, Some(("VARIANT", "wide")))
+        Self::prepare(name).launch(Some(("VARIANT", "wide")))
     }
 
     /// Sets it up with its state on a search server, which master and pods reach as `http://elasticsearch:9200`.
@@ -70,7 +77,9 @@ impl Installation {
     /// When that fails.
     #[must_use]
     pub fn start_on(name: &str, server: &SearchServer) -> Self {
-        Self::set_up(name, &[], Some(server), Some(("ELASTICSEARCH", "1")))
+        let installation = Self::prepare(name);
+        installation.lead_to(server);
+        installation.launch(Some(("ELASTICSEARCH", "1")))
     }
 
     /// Sets it up with encrypted links, as the documents say it, by an authority that the master makes.
@@ -95,29 +104,23 @@ impl Installation {
         installation
     }
 
-    /// `variable` is one of the example's Makefile.
-    fn set_up(
-        name: &str,
-        more: &[(&str, &str)],
-        server: Option<&SearchServer>,
-        variable: Option<(&str, &str)>,
-    ) -> Self {
+    /// Makes its volumes.
+    fn prepare(name: &str) -> Self {
         let namespace = format!("ts-{name}-{}", std::process::id());
         let folder = tempfile::tempdir().expect("the folder for temporary files can be written");
-        let mut installation = Self { namespace, folder, url: String::new(), agent: agent() };
+        let installation = Self { namespace, folder, url: String::new(), agent: agent() };
         for claim in ["teraslice-assets", "teraslice-state"] {
             installation.volume(claim);
         }
-        if let Some(server) = server {
-            installation.lead_to(server);
-        }
-        installation.make_with("setup", variable);
-        if !more.is_empty() {
-            installation.configure(more);
-        }
-        installation.url = format!("http://{}", installation.forward());
-        installation.await_ready();
         installation
+    }
+
+    /// Makes the rest, with a variable of the example's Makefile, and waits until the API answers.
+    fn launch(mut self, variable: Option<(&str, &str)>) -> Self {
+        self.make_with("setup", variable);
+        self.url = format!("http://{}", self.forward());
+        self.await_ready();
+        self
     }
 
     /// Makes a volume that a claim of this name in the namespace gets; returns its folder.
@@ -257,10 +260,8 @@ impl Installation {
     /// When its node does not know.
     #[must_use]
     pub fn memory_of_master(&self) -> u64 {
-        let master = &self.objects("pods")["items"];
-        let is_master = |pod: &&Value| pod["metadata"]["labels"]["app.kubernetes.io/component"] == "master";
-        let master =
-            master.as_array().and_then(|pods| pods.iter().find(is_master)).expect("there is a master");
+        let masters = self.masters();
+        let master = masters.first().expect("there is a master");
         let node = master["spec"]["nodeName"].as_str().expect("it runs");
         let stats = run("kubectl", &["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/stats/summary")]);
         let stats: Value = serde_json::from_str(&stats).expect("a node answers with JSON");
@@ -302,8 +303,30 @@ impl Installation {
     /// When they cannot be listed.
     #[must_use]
     pub fn pods(&self, ex_id: &str, role: &str) -> Vec<Value> {
-        let labels = format!("teraslice.terascope.io/exId={ex_id},app.kubernetes.io/component={role}");
-        let listed = self.kubectl(&["get", "pods", "--selector", &labels, "--output", "json"]);
+        self.selected(&format!("teraslice.terascope.io/exId={ex_id},app.kubernetes.io/component={role}"))
+    }
+
+    /// Returns the pods of masters.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be listed.
+    #[must_use]
+    pub fn masters(&self) -> Vec<Value> {
+        self.selected(MASTERS)
+    }
+
+    /// Deletes the master's pod, which has a second to end.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be.
+    pub fn delete_master(&self) {
+        self.kubectl(&["delete", "pod", "--selector", MASTERS, "--grace-period", "1"]);
+    }
+
+    fn selected(&self, labels: &str) -> Vec<Value> {
+        let listed = self.kubectl(&["get", "pods", "--selector", labels, "--output", "json"]);
         let listed: Value = serde_json::from_str(&listed).expect("kubectl prints JSON");
         listed["items"].as_array().expect("a list has items").clone()
     }

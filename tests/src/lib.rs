@@ -181,6 +181,21 @@ pub fn peak_kib(pid: u32) -> u64 {
     peak
 }
 
+/// Returns the file that a worker writes aside for a slice, other than `earlier`.
+#[must_use]
+pub fn aside(folder: &Path, earlier: Option<&Path>) -> Option<PathBuf> {
+    let files = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "tmp"))
+        .find(|path| Some(path.as_path()) != earlier)
+}
+
+/// Returns the files that a process holds open, as it calls them.
+pub fn open_files(pid: u32) -> impl Iterator<Item = PathBuf> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    files.filter_map(|file| fs::read_link(file.path()).ok())
+}
+
 /// Returns the live children of a process.
 #[must_use]
 pub fn children(parent: u32) -> Vec<u32> {

@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, MutexGuard},
     thread::{scope, sleep},
     time::{Duration, Instant},
@@ -12,9 +12,9 @@ use std::{
 
 use serde_json::{Value, json};
 use teraslice_tests::{
-    balanced, children,
+    aside, balanced, children,
     cluster::{Cluster, ClusterOptions},
-    kill, tell,
+    kill, open_files, tell,
 };
 
 /// Many processes start one after the other on few cores.
@@ -183,20 +183,6 @@ fn keeps_the_master_small() {
     assert!((1..=150).contains(&resident), "{resident} MiB resident");
 }
 
-/// Returns the file that a worker writes aside for a slice, other than `earlier`.
-fn aside(folder: &Path, earlier: Option<&Path>) -> Option<PathBuf> {
-    let files = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-    files
-        .filter(|path| path.extension().is_some_and(|kind| kind == "tmp"))
-        .find(|path| Some(path.as_path()) != earlier)
-}
-
-/// Tells whether a process holds a file open.
-fn holds(pid: u32, path: &Path) -> bool {
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    files.filter_map(|file| fs::read_link(file.path()).ok()).any(|held| held == path)
-}
-
 #[test]
 fn hands_the_slices_of_a_killed_worker_on() {
     let _alone = alone();
@@ -215,8 +201,10 @@ fn hands_the_slices_of_a_killed_worker_on() {
         let (_, ex_id) = cluster.submit(&job);
         let first = cluster.wait("a slice to run", MANY_MAX, |_| aside(&folder, None));
         let workers = cluster.await_processes(&ex_id, "worker", 2);
-        let (node, holder) =
-            workers.iter().find(|(_, pid)| holds(*pid, &first)).expect("a worker runs the slice");
+        let (node, holder) = workers
+            .iter()
+            .find(|(_, pid)| open_files(*pid).any(|held| held == first))
+            .expect("a worker runs the slice");
         kill(*holder);
         let start = now();
         while aside(&folder, Some(&first)).is_none() {

@@ -38,14 +38,7 @@ fn loses_nothing_when_pods_and_the_master_go() {
     teraslice.kubectl(&["delete", "pod", &name(&controllers[0]), "--grace-period", "1", "--wait=false"]);
     let done = progress(&teraslice, done + 4);
     // The master.
-    teraslice.kubectl(&[
-        "delete",
-        "pod",
-        "--selector",
-        "app.kubernetes.io/component=master",
-        "--grace-period",
-        "1",
-    ]);
+    teraslice.delete_master();
     progress(&teraslice, done + 4);
     complete(&teraslice, &ex_id, &folder, records);
 }
@@ -57,17 +50,7 @@ fn lets_one_of_two_masters_lead() {
     let holder = |it: &Installation| it.objects("lease/teraslice-teraslice")["spec"].clone();
     let first = holder(&teraslice);
     teraslice.kubectl(&["patch", "deployment/teraslice-master", "--patch", r#"{"spec": {"replicas": 2}}"#]);
-    teraslice.wait("a second master", WAIT_MAX, |it| {
-        let pods = it.kubectl(&[
-            "get",
-            "pods",
-            "--selector",
-            "app.kubernetes.io/component=master",
-            "--output",
-            "name",
-        ]);
-        (pods.lines().count() == 2).then_some(())
-    });
+    teraslice.wait("a second master", WAIT_MAX, |it| (it.masters().len() == 2).then_some(()));
     // It waits: the first goes on.
     let (_, ex_id) = teraslice.submit(&json!({
         "name": "led", "lifecycle": "once", "workers": 1, "cpu_execution_controller": 0.05,
@@ -116,8 +99,7 @@ fn keeps_its_state_on_a_search_server_when_the_master_goes() {
         ],
     }));
     teraslice.wait("slices", WAIT_MAX, |it| (processed(it, &ex_id) > 2).then_some(()));
-    let master = ["--selector", "app.kubernetes.io/component=master", "--grace-period", "1"];
-    teraslice.kubectl(&[&["delete", "pod"][..], &master].concat());
+    teraslice.delete_master();
     let record = teraslice.await_status(&ex_id, &["completed"]);
     let slices = record["_slicer_stats"]["processed"].as_u64().unwrap();
     assert_eq!((slices, &record["_slicer_stats"]["failed"]), (records / 100, &json!(0)));

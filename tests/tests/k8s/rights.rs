@@ -44,15 +44,9 @@ fn gives_the_master_no_more_rights_than_it_needs() {
 #[ignore = "needs a cluster: KUBECONFIG"]
 fn works_with_the_wide_rights_of_earlier_installations() {
     let teraslice = Installation::start_wide("wide");
-    let masters = teraslice.kubectl(&[
-        "get",
-        "pods",
-        "--selector",
-        "app.kubernetes.io/component=master",
-        "--output",
-        "jsonpath={.items[*].spec.serviceAccountName}",
-    ]);
-    assert_eq!(masters, "default");
+    let masters = teraslice.masters();
+    assert_eq!(masters.len(), 1);
+    assert_eq!(masters[0]["spec"]["serviceAccountName"], "default");
     for (verb, what) in [("create", "jobs"), ("delete", "pods"), ("get", "secrets"), ("create", "pods/exec")]
     {
         assert!(may(&teraslice, "default", verb, what), "{verb} {what}");

@@ -44,10 +44,8 @@ fn goes_on_while_the_api_server_is_away() {
     }
     drop(away);
     let back = Instant::now();
-    let labels = format!("teraslice.terascope.io/exId={ex_id},app.kubernetes.io/component=worker");
     teraslice.wait("the workers that were asked for meanwhile", WAIT_MAX, |it| {
-        let pods = it.kubectl(&["get", "pods", "--selector", &labels, "--output", "name"]);
-        (pods.lines().count() == 3).then_some(())
+        (it.pods(&ex_id, "worker").len() == 3).then_some(())
     });
     assert!(back.elapsed() < Duration::from_secs(10), "caught up after {:?}", back.elapsed());
     teraslice.await_status(&ex_id, &["completed"]);
@@ -110,9 +108,7 @@ fn at_work(name: &str, records: u64) -> (Installation, String, PathBuf) {
 
 /// Returns what the master says of the cluster, asked past its Service: that leads nowhere while nobody vouches for its pod.
 fn health(teraslice: &Installation) -> Value {
-    let label = "app.kubernetes.io/component=master";
-    let master = teraslice.kubectl(&["get", "pods", "--selector", label, "--output", "name"]);
-    let master = master.trim().trim_start_matches("pod/");
+    let master = name(teraslice.masters().first().expect("there is a master"));
     let path = format!("/api/v1/namespaces/{}/pods/{master}:5678/proxy/v1/health/ready", teraslice.namespace);
     serde_json::from_str(&teraslice.kubectl(&["get", "--raw", &path])).expect("the master answers with JSON")
 }

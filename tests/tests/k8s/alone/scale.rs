@@ -1,16 +1,16 @@
 //! Many executions at once: they complete, and cost little while they run. How soon a job starts, and its slices go on elsewhere.
 
 use std::{
-    ffi::OsString,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use teraslice_tests::{
+    aside,
     k8s::{FakeNodes, Installation, WAIT_MAX, requests_of_masters},
-    kill, tell,
+    kill, open_files, tell,
 };
 
 #[test]
@@ -146,20 +146,9 @@ fn starts_jobs_and_says_how_fast_against_a_plain_one() {
     ));
 }
 
-/// Returns the file that a worker writes aside for a slice, other than `earlier`.
-fn aside(folder: &Path, earlier: Option<&OsString>) -> Option<OsString> {
-    let files =
-        fs::read_dir(folder).ok()?.flatten().filter(|file| file.path().extension() == Some("tmp".as_ref()));
-    files.map(|file| file.file_name()).find(|name| Some(name) != earlier)
-}
-
-/// Returns the process, in whichever pod, that holds a file of this name open.
-fn holder(name: &OsString) -> Option<u32> {
-    let is_it = |file: PathBuf| fs::read_link(file).is_ok_and(|held| held.file_name() == Some(name));
-    let holds = |pid: &u32| {
-        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        files.map(|file| file.path()).any(is_it)
-    };
+/// Returns the process, in whichever pod, that holds a file open: by its name, as its folder is called otherwise there.
+fn holder(file: &Path) -> Option<u32> {
+    let holds = |pid: &u32| open_files(*pid).any(|held| held.file_name() == file.file_name());
     let processes = fs::read_dir("/proc").expect("this is Linux").flatten();
     processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).find(holds)
 }

@@ -200,9 +200,7 @@ async fn deletes_what_no_active_execution_uses() {
     let user = place.execution(json!(["x", id])).await;
     let error = library.delete(&id).await.unwrap_err();
     assert!(matches!(error, LibraryError::InUse { ex_id, .. } if ex_id == user), "{error:?}");
-    let (from, to) = (Status::Pending, Status::Failed);
-    let change = StatusChange::new(from, to);
-    place.store.set_status(user, change).await.unwrap();
+    place.store.set_status(user, StatusChange::new(Status::Pending, Status::Failed)).await.unwrap();
     library.delete(&id).await.unwrap();
     assert_eq!((library.list().await.unwrap(), place.files()), (Vec::new(), Vec::new()));
     for unknown in [id.as_str(), "mine", "../../etc/passwd"] {
